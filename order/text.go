@@ -1,0 +1,34 @@
+package order
+
+import (
+	"strings"
+	"unicode"
+)
+
+// Clip makes a stranger's text fit to be kept: invalid UTF-8 becomes U+FFFD,
+// line breaks and tabs become spaces, other control and formatting characters
+// (Unicode Cc, Cf: escape sequences, bidirectional overrides, zero-width marks)
+// go, surrounding space goes, and at most max characters stay (SPEC §2).
+func Clip(s string, max int) string {
+	// No more bytes than max characters can have, times a margin for what goes, are worth reading.
+	if limit := max * 16; len(s) > limit {
+		s = s[:limit]
+	}
+	var b strings.Builder
+	n := 0
+	for _, r := range strings.TrimSpace(strings.ToValidUTF8(s, "\uFFFD")) {
+		if n == max {
+			break
+		}
+		switch r {
+		case '\n', '\r', '\t', '\u2028', '\u2029':
+			r = ' '
+		}
+		if unicode.In(r, unicode.Cc, unicode.Cf) {
+			continue
+		}
+		b.WriteRune(r)
+		n++
+	}
+	return strings.TrimSpace(b.String())
+}
