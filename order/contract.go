@@ -70,14 +70,16 @@ type Change struct {
 	// Set by the store. Before is the order that Decide got.
 	Before   Order
 	Decision Decision // after the fuse has spoken
-	Err      error    // ErrNotFound, ErrDamaged: Decide was not called
+	Err      error    // ErrNotFound, ErrDamaged: Decide was not called; ErrConflict: a file of the result is another order's, nothing changed
 }
 
 // Batch is what is committed together: all of it, or nothing.
 type Batch struct {
 	Changes []*Change
-	Sweep   *Sweep            // the books as they stand after these changes; may be nil
-	Health  map[uint32]Health // of the sellers polled, by number
+	// Books, if not nil, is asked for the sweep's books once every change is decided, and they are
+	// committed with them. If the commit fails, what it counted did not happen.
+	Books  func() Sweep
+	Health map[uint32]Health // of the sellers polled, by number
 	// FuseShare is orders.give_up_fuse, 0…1; 0: off.
 	FuseShare float64
 	Now       time.Time

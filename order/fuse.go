@@ -23,7 +23,7 @@ func FuseLimit(share float64, activeSellers int) int {
 	if share <= 0 {
 		return 0
 	}
-	return max(FuseMinimum, int(share*float64(activeSellers)))
+	return max(FuseMinimum, int(share*float64(activeSellers)+1e-9)) // 0.29 of 100 is 29
 }
 
 // Admit reports whether an order of this seller may be given up now, and

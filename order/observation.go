@@ -53,7 +53,7 @@ const (
 	MaxMIMEBytes     = 127
 )
 
-// deadSize is the size of an answer, in bytes, from which on one that brings no result is dead (SPEC §4).
+// deadSize is the size of an answer, in bytes, above which one that brings no result is dead (SPEC §4).
 const deadSize = 64 << 10
 
 // Dead reports whether the poll found nobody behind the door (SPEC §4,

@@ -92,6 +92,9 @@ func (o *Order) Due(tick uint64, at time.Time, byHand bool) bool {
 	if o.Ended() || o.Tick >= tick {
 		return false
 	}
+	if o.LastPolledAt.Sub(at) > clockWentBack {
+		return true // the wall clock went back: a not_before of the time before says nothing, and leaves no order out (G11)
+	}
 	if byHand {
 		return !o.NotBefore.After(at)
 	}
@@ -100,6 +103,10 @@ func (o *Order) Due(tick uint64, at time.Time, byHand bool) bool {
 
 // notBeforeSlack: a not_before that ends within a minute of the tick does not cost the order a whole interval.
 const notBeforeSlack = time.Minute
+
+// clockWentBack: by so much the wall clock must go back before a NotBefore is doubted; a
+// poll in flight when the tick came may have ended a little later than the tick.
+const clockWentBack = time.Hour
 
 // Trouble is what an order is in while its polls bring neither progress nor an end.
 type Trouble struct {

@@ -57,10 +57,14 @@ type Evidence struct {
 // aDay without an answer from any other host: there is nobody left to ask for evidence.
 const aDay = 24 * time.Hour
 
-// blamesSeller reports whether silence may be held against the seller of an
-// order last polled at (SPEC §5, "Ours or theirs").
-func (e Evidence) blamesSeller(last, now time.Time) bool {
-	return e.OtherAnsweredAt.After(last) || now.Sub(e.OtherAnsweredAt) > aDay
+// blamesSeller reports whether silence may be held against the order's seller
+// (SPEC §5, "Ours or theirs"). For an order never polled, answers since its submission speak.
+func (e Evidence) blamesSeller(o Order, now time.Time) bool {
+	since := o.LastPolledAt
+	if since.IsZero() {
+		since = o.SubmittedAt
+	}
+	return e.OtherAnsweredAt.After(since) || now.Sub(e.OtherAnsweredAt) > aDay
 }
 
 // Decision is what follows from a poll, a cancel or a release: the order as it
@@ -74,6 +78,8 @@ type Decision struct {
 	Counts bool
 	// GiveUp: the end is poller's own judgement, which the fuse must admit. If it does not, Hold says what follows instead.
 	GiveUp bool
+
+	notBefore time.Time // the order's own before its end; Hold puts it back
 }
 
 // Decide says what follows from one poll (SPEC §5). now is when the poll ended.
@@ -88,6 +94,9 @@ func (p Policy) Decide(o Order, obs Observation, poll Poll, now time.Time) Decis
 	if obs.Outcome != LocalFault {
 		n.LastUnanswered = !obs.Answered
 	}
+	if n.NotBefore.Sub(now) > p.MaxRetryAfter {
+		n.NotBefore = time.Time{} // the clock went back, or the limit is lower now
+	}
 	if !obs.Outcome.Valid() {
 		n.remember(Incident{At: obs.StartedAt, Outcome: obs.Outcome, Detail: obs.Detail, HTTPStatus: obs.HTTPStatus, Duration: obs.Duration})
 	}
@@ -100,11 +109,14 @@ func (p Policy) Decide(o Order, obs Observation, poll Poll, now time.Time) Decis
 	}
 	switch obs.Outcome {
 	case Completed:
-		n.Result = obs.Result
+		n.Result, n.Trouble = obs.Result, nil
 		d.end(StateCompleted, now)
 		return d
 	case SellerFailed:
-		n.Failure = &Failure{Code: CodeSellerFailed, Message: obs.SellerError.text()}
+		if obs.Message != "" {
+			n.Message = obs.Message
+		}
+		n.Failure, n.Trouble = &Failure{Code: CodeSellerFailed, Message: obs.whyFailed()}, nil
 		d.end(StateFailed, now)
 		return d
 	case Processing:
@@ -183,21 +195,24 @@ func (p Policy) judge(d *Decision, o Order, obs Observation, poll Poll, now time
 		c.Polls++
 		c.Elapsed += p.clockStep(o, obs.Outcome, poll.Evidence, now)
 		if limit := p.GiveUpAfter.of(obs.Outcome); limit > 0 && c.Elapsed >= limit && c.Polls >= 3 {
-			why = &Failure{Code: string(obs.Outcome), Message: fmt.Sprintf("%s for %s over %d polls, while the seller answered other orders; last: %s",
-				obs.Outcome, c.Elapsed.Round(time.Second), c.Polls, obs.Detail)}
+			why = &Failure{Code: string(obs.Outcome), Message: Clip(fmt.Sprintf("%s for %s over %d polls; last: %s",
+				obs.Outcome, c.Elapsed.Round(time.Second), c.Polls, obs.Detail), MaxMessage)}
 		}
 	}
-	lastChance := !poll.ByHand && !poll.ClockDoubted && !obs.StartedAt.Before(n.Deadline)
-	if why == nil && lastChance && (obs.Answered || poll.Evidence.blamesSeller(o.LastPolledAt, now)) {
+	deadlineJudged := !poll.ByHand && !poll.ClockDoubted
+	if why == nil && deadlineJudged && !obs.StartedAt.Before(n.Deadline) {
 		why = n.deadlineExceeded()
+	}
+	if !obs.Answered && !poll.Evidence.blamesSeller(o, now) {
+		why = nil
 	}
 	switch {
 	case why != nil:
 		n.Failure = why
 		d.GiveUp = true
 		d.end(StateFailed, now)
-	case obs.Outcome == Processing || !poll.ByHand && !poll.ClockDoubted:
-		n.Held = nil // it would not be given up after this poll
+	case n.Held != nil && (deadlineJudged || n.Held.Code != CodeDeadlineExceeded):
+		n.Held = nil // what held it was judged again, and does not give it up now
 	}
 }
 
@@ -217,7 +232,7 @@ func (p Policy) clockStep(o Order, kind Outcome, e Evidence, now time.Time) time
 // or throttled: past its deadline it ends like one that had its last chance (SPEC §5, "The deadline").
 func (p Policy) DecideSkipped(o Order, sweepAt time.Time, poll Poll, now time.Time) Decision {
 	d := Decision{Order: o}
-	if o.Ended() || poll.ClockDoubted || !o.Deadline.Before(sweepAt) || !poll.Evidence.blamesSeller(o.LastPolledAt, now) {
+	if o.Ended() || poll.ClockDoubted || !o.Deadline.Before(sweepAt) || !poll.Evidence.blamesSeller(o, now) {
 		d.Dropped = true
 		return d
 	}
@@ -229,11 +244,11 @@ func (p Policy) DecideSkipped(o Order, sweepAt time.Time, poll Poll, now time.Ti
 
 // Hold turns a decision to give up into one to hold: the fuse has blown. The
 // order stays in processing with the failure last decided, until a poll, a new deadline or an operator says otherwise.
-func (d Decision) Hold(before Order) Decision {
+// All else that the poll brought is kept.
+func (d Decision) Hold() Decision {
 	n := d.Order
 	n.Held = n.Failure
-	n.State, n.Failure, n.EndedAt = StateProcessing, nil, time.Time{}
-	n.Progress, n.Result = before.Progress, nil
+	n.State, n.Failure, n.EndedAt, n.NotBefore = StateProcessing, nil, time.Time{}, d.notBefore
 	events := slices.DeleteFunc(slices.Clone(d.Events), func(e Event) bool { return e.Type == EventFailed })
 	return Decision{Order: n, Events: events, Counts: d.Counts}
 }
@@ -279,6 +294,7 @@ func Redeadline(o Order, deadline, now time.Time) Decision {
 // end makes the transition and tells of it.
 func (d *Decision) end(s State, now time.Time) {
 	n := &d.Order
+	d.notBefore = n.NotBefore
 	n.State, n.EndedAt, n.Held, n.NotBefore = s, now, nil, time.Time{}
 	d.tell(Event{Type: endEvent(s)}, now)
 }
@@ -302,26 +318,37 @@ func (o *Order) remember(i Incident) {
 func (o *Order) deadlineExceeded() *Failure {
 	msg := "no end by " + o.Deadline.UTC().Format(time.RFC3339) + "; "
 	switch {
-	case len(o.RecentTrouble) > 0 && o.Trouble != nil:
-		last := o.RecentTrouble[len(o.RecentTrouble)-1]
-		msg += fmt.Sprintf("last trouble: %s: %s", last.Outcome, last.Detail)
+	case o.Trouble != nil:
+		msg += "last trouble: " + string(o.Trouble.Outcome)
+		// A throttled poll or a local_fault since then is not what the order is in trouble with.
+		for _, i := range slices.Backward(o.RecentTrouble) {
+			if i.Outcome == o.Trouble.Outcome {
+				msg += ": " + i.Detail
+				break
+			}
+		}
 	case o.LastOutcome == "":
 		msg += "it was never polled"
+	case o.LastOutcome == Processing:
+		msg += "the seller still said processing"
 	default:
-		msg += "the seller still said " + string(o.LastOutcome)
+		msg += "last poll: " + string(o.LastOutcome) + ": " + o.LastDetail
 	}
 	return &Failure{Code: CodeDeadlineExceeded, Message: Clip(msg, MaxMessage)}
 }
 
-// text words a seller's error as a failure's message.
-func (e SellerError) text() string {
+// whyFailed words a seller's failed as a failure's message.
+func (o *Observation) whyFailed() string {
+	e := o.SellerError
 	switch {
-	case e.Code == "" && e.Message == "":
-		return "the seller gave no reason"
-	case e.Code == "":
+	case e.Code != "" && e.Message != "":
+		return Clip(e.Code+": "+e.Message, MaxMessage)
+	case e.Message != "":
 		return e.Message
-	case e.Message == "":
+	case e.Code != "":
 		return e.Code
+	case o.Message != "":
+		return o.Message
 	}
-	return Clip(e.Code+": "+e.Message, MaxMessage)
+	return "the seller gave no reason"
 }

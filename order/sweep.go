@@ -1,6 +1,9 @@
 package order
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // Trigger says what made a tick.
 type Trigger string
@@ -56,4 +59,10 @@ func (s *Sweep) Close(by Trigger, now time.Time) {
 	default:
 		s.State = SweepInterrupted
 	}
+}
+
+// Clone returns a copy that shares nothing.
+func (s Sweep) Clone() Sweep {
+	s.Outcomes = maps.Clone(s.Outcomes)
+	return s
 }

@@ -3,6 +3,7 @@ package order
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Clip makes a stranger's text fit to be kept: invalid UTF-8 becomes U+FFFD,
@@ -12,11 +13,14 @@ import (
 func Clip(s string, max int) string {
 	// No more bytes than max characters can have, times a margin for what goes, are worth reading.
 	if limit := max * 16; len(s) > limit {
+		for limit > 0 && !utf8.RuneStart(s[limit]) {
+			limit--
+		}
 		s = s[:limit]
 	}
 	var b strings.Builder
 	n := 0
-	for _, r := range strings.TrimSpace(strings.ToValidUTF8(s, "\uFFFD")) {
+	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
 		if n == max {
 			break
 		}
@@ -24,11 +28,11 @@ func Clip(s string, max int) string {
 		case '\n', '\r', '\t', '\u2028', '\u2029':
 			r = ' '
 		}
-		if unicode.In(r, unicode.Cc, unicode.Cf) {
+		if unicode.In(r, unicode.Cc, unicode.Cf) || n == 0 && unicode.IsSpace(r) {
 			continue
 		}
 		b.WriteRune(r)
 		n++
 	}
-	return strings.TrimSpace(b.String())
+	return strings.TrimRightFunc(b.String(), unicode.IsSpace)
 }

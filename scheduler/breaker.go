@@ -1,0 +1,98 @@
+package scheduler
+
+import (
+	"time"
+
+	"poller/order"
+)
+
+// breaker decides how a seller, or a host, that does not answer is left alone
+// (SPEC §4, "Breaker"). It is guarded by the scheduler's lock.
+type breaker struct {
+	failures int  // in a row
+	open     bool // failures reached the limit, and nothing closed it since
+	answered bool // in this sweep
+
+	first  bool      // the sweep's first probe is still to be sent
+	since  time.Time // when it opened, or the sweep's first probe failed
+	probes int       // of breaker_probes, begun since then
+	probe  bool      // one is in flight
+}
+
+// newSweep begins a sweep: nobody has answered in it, and an open breaker gets one probe.
+func (b *breaker) newSweep() {
+	b.answered, b.first, b.probes = false, b.open, 0
+}
+
+// state is how the breaker is shown.
+func (b *breaker) state() order.Breaker {
+	switch {
+	case !b.open:
+		return order.BreakerClosed
+	case b.probe:
+		return order.BreakerHalfOpen
+	}
+	return order.BreakerOpen
+}
+
+// may reports whether a poll may begin, inFlight being those that have begun.
+// If not, wake is when time alone will change that; zero: it won't.
+func (b *breaker) may(now time.Time, limit, inFlight int, schedule []time.Duration) (ok bool, wake time.Time) {
+	if !b.open {
+		return b.answered || b.failures+inFlight < limit, time.Time{}
+	}
+	switch {
+	case b.probe:
+		return false, time.Time{}
+	case b.first:
+		return true, time.Time{}
+	case b.probes < len(schedule):
+		if at := b.since.Add(schedule[b.probes]); now.Before(at) {
+			return false, at
+		}
+		return true, time.Time{}
+	}
+	return false, time.Time{}
+}
+
+// spent reports whether nothing but a new sweep will make it try again.
+func (b *breaker) spent(schedule []time.Duration) bool {
+	return b.open && !b.probe && !b.first && b.probes >= len(schedule)
+}
+
+// begin notes that a poll began, and reports whether it is a probe.
+func (b *breaker) begin() bool {
+	if !b.open {
+		return false
+	}
+	b.probe = true
+	return true
+}
+
+// failed notes a failure; opens says whether there are enough to open it.
+func (b *breaker) failed(now time.Time, probe, opens bool) {
+	b.failures++
+	switch {
+	case probe:
+		b.probe = false
+		if b.first {
+			b.first, b.since, b.probes = false, now, 0
+		} else {
+			b.probes++
+		}
+	case !b.open && opens:
+		b.open, b.since, b.probes, b.first = true, now, 0, false
+	}
+}
+
+// undecided ends a probe that said nothing about the seller (blocked, local_fault): it may be sent again.
+func (b *breaker) undecided(probe bool) {
+	if probe {
+		b.probe = false
+	}
+}
+
+// succeeded closes it.
+func (b *breaker) succeeded() {
+	*b = breaker{answered: true}
+}

@@ -1,0 +1,216 @@
+package scheduler
+
+import (
+	"container/heap"
+	"context"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"poller/order"
+)
+
+// inLoop runs f in the loop's goroutine and waits for it.
+func (s *Scheduler) inLoop(ctx context.Context, f func(context.Context)) error {
+	done := make(chan struct{})
+	select {
+	case s.commands <- func(ctx context.Context) { defer close(done); f(ctx) }:
+		<-done
+		return nil
+	case <-s.stopped:
+		return order.ErrStopping
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// StartSweep starts a sweep by hand (SPEC §4, "By hand"). dueOnly takes no
+// tick number: it takes what the last tick left or skipped, and new orders.
+// order.ErrConflict while another one started by hand has orders that wait for
+// nobody; order.ErrNoSpace below min_free; order.ErrStopping.
+func (s *Scheduler) StartSweep(ctx context.Context, dueOnly bool) (rec order.Sweep, err error) {
+	if !s.enough() {
+		return rec, order.ErrNoSpace
+	}
+	if e := s.inLoop(ctx, func(ctx context.Context) {
+		s.mu.Lock()
+		r := s.run
+		busy := r != nil && r.rec.Trigger == order.TriggerManual && (!r.scanned || len(s.hostsReady) > 0)
+		s.mu.Unlock()
+		if busy {
+			err = fmt.Errorf("sweep %d, started by hand, is still at work: %w", r.rec.ID, order.ErrConflict)
+			return
+		}
+		rec, err = s.begin(ctx, order.TriggerManual, dueOnly)
+	}); e != nil {
+		return rec, e
+	}
+	return rec, err
+}
+
+// LiveSweep returns the running sweep with its books as of now; false if none runs.
+func (s *Scheduler) LiveSweep() (order.Sweep, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.run == nil {
+		return order.Sweep{}, false
+	}
+	rec := s.run.books()
+	rec.Due = s.due()
+	rec.Remaining = rec.Due - rec.Polled
+	return rec, true
+}
+
+// PollNow polls one order at once: paused, resting or left alone, it does not
+// matter; it joins a poll of the order that is in flight. It returns what the
+// poll brought and the order after the commit. order.ErrNotFound,
+// order.ErrErased, order.ErrEnded, order.ErrNoSpace, order.ErrStopping.
+func (s *Scheduler) PollNow(ctx context.Context, id string) (order.Observation, order.Order, error) {
+	o, err := s.store.Order(ctx, id)
+	if err != nil {
+		return order.Observation{}, o, err
+	}
+	if o.Ended() {
+		return order.Observation{}, o, order.ErrEnded
+	}
+	if !s.enough() {
+		return order.Observation{}, o, order.ErrNoSpace
+	}
+	if err := s.meet(ctx, []order.Due{{Ref: o.Ref}}); err != nil {
+		return order.Observation{}, o, err
+	}
+	f, err := s.byHand(&o)
+	if err != nil {
+		return order.Observation{}, o, err
+	}
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		return order.Observation{}, o, ctx.Err()
+	}
+	switch {
+	case f.err != nil:
+		return f.obs, o, f.err
+	case f.change.Err != nil:
+		return f.obs, o, f.change.Err
+	}
+	after := f.change.Decision.Order
+	if f.change.Decision.Dropped && after.Ended() {
+		return f.obs, after, order.ErrEnded // something else ended it meanwhile
+	}
+	return f.obs, after, nil
+}
+
+// byHand starts a poll of the order, or returns the one in flight.
+func (s *Scheduler) byHand(o *order.Order) (*flight, error) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping || s.work == nil {
+		return nil, order.ErrStopping
+	}
+	l := s.lanes[o.Ref.Seller]
+	if l == nil {
+		return nil, order.ErrNotFound
+	}
+	if f := l.busy[o.Ref.Order]; f != nil {
+		s.urgent = true
+		s.wakeRecorder()
+		return f, nil
+	}
+	f := &flight{lane: l, item: item{number: o.Ref.Order, tick: o.Tick}, target: target{o.ID, o.RemoteID}, ref: o.Ref, byHand: true, tick: o.Tick}
+	if s.run != nil {
+		f.run, f.tick = s.run, s.run.rec.Tick
+	}
+	s.takeOff(f, now)
+	s.workers.Add(1)
+	go s.worker(f)
+	return f, nil
+}
+
+// NextPoll is when an order will be polled next, as far as can be said: the
+// next tick, or the one after its not_before. Zero: it has ended, or its seller is paused.
+func (s *Scheduler) NextPoll(o *order.Order) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o.Ended() || s.line == nil {
+		return time.Time{}
+	}
+	if l := s.lanes[o.Ref.Seller]; l != nil && l.seller.Paused {
+		return time.Time{}
+	}
+	wall := s.wall()
+	if s.run != nil && o.Due(s.run.rec.Tick, s.run.rec.StartedAt, s.run.byHand) && (o.Polls > 0 || o.SubmittedAt.Before(s.run.rec.StartedAt)) {
+		return wall // in the running sweep
+	}
+	next := wall.Add(s.line.due.Sub(time.Now())).Truncate(time.Second)
+	for range 1000 {
+		if !o.NotBefore.After(next.Add(time.Minute)) {
+			return next
+		}
+		if next = s.schedule.Next(next); next.IsZero() {
+			break
+		}
+	}
+	return o.NotBefore
+}
+
+func (s *Scheduler) nextTick() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.wall().Add(s.line.due.Sub(time.Now())).Truncate(time.Second)
+}
+
+// ClockDoubted reports whether the wall clock is doubted: deadlines and retention rest (GUARANTEES, G12).
+func (s *Scheduler) ClockDoubted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clock != nil && s.clock.doubted
+}
+
+// ConfirmClock takes the wall clock as right, on an operator's word.
+func (s *Scheduler) ConfirmClock(ctx context.Context) error {
+	return s.inLoop(ctx, func(context.Context) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.clock.confirm(s.wall(), time.Now())
+		s.metrics.ClockDoubted.Set(0)
+		s.log.Info("clock confirmed: deadlines and retention go on", zap.Time("wall", s.wall()))
+	})
+}
+
+// tellClock shows whether the clock is doubted. The lock is held.
+func (s *Scheduler) tellClock() {
+	if s.clock.doubted {
+		s.metrics.ClockDoubted.Set(1)
+		s.log.Error("wall clock doubted: deadlines and retention rest", zap.Duration("off_by", s.clock.off.Round(time.Second)),
+			zap.String("do", "set the clock right, or run `poller clock confirm` if it is"))
+		return
+	}
+	s.metrics.ClockDoubted.Set(0)
+}
+
+// refreshAll looks at every lane and host anew. The lock is held.
+func (s *Scheduler) refreshAll(now time.Time) {
+	s.hostsReady, s.wakes = nil, nil
+	for _, h := range s.hosts {
+		h.heap, h.place, h.wakeAt, h.waiting = nil, 0, time.Time{}, nil
+	}
+	for _, l := range s.lanes {
+		l.place, l.wakeAt, l.held = 0, time.Time{}, false
+	}
+	for _, l := range s.lanes {
+		s.refreshLane(l, now)
+	}
+}
+
+func (s *Scheduler) popWake() {
+	w := heap.Pop(&s.wakes).(wake)
+	if w.lane != nil && w.lane.wakeAt.Equal(w.at) {
+		w.lane.wakeAt = time.Time{}
+	}
+	if w.host != nil && w.host.wakeAt.Equal(w.at) {
+		w.host.wakeAt = time.Time{}
+	}
+}

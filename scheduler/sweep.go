@@ -1,0 +1,431 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"poller/order"
+)
+
+// run is the running sweep: its books, and how orders are taken into it.
+type run struct {
+	rec     order.Sweep
+	began   time.Time // monotonic
+	spread  time.Duration
+	byHand  bool // every order is taken whose not_before has passed
+	scanned bool // all due orders have been read
+}
+
+// books returns the record as it stands. The lock is held, or nothing else works on the run.
+func (r *run) books() order.Sweep { return r.rec.Clone() }
+
+// pageSize is how many due orders are read in one short transaction.
+const pageSize = 4096
+
+// start does what a start has to: it goes on with a sweep that was
+// interrupted, or catches up once if a tick was missed (SPEC §4, "By hand", "At start").
+func (s *Scheduler) start(ctx context.Context) error {
+	healths, err := s.store.Healths(ctx)
+	if err != nil {
+		return fmt.Errorf("reading what is known of sellers: %w", err)
+	}
+	tick, cronAt, err := s.store.LastTick(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the last tick: %w", err)
+	}
+	latest, _, err := s.store.Sweeps(ctx, "", 1)
+	if err != nil {
+		return fmt.Errorf("reading the last sweep: %w", err)
+	}
+	now, wall := time.Now(), s.wall()
+	newest := cronAt
+	if len(latest) > 0 && latest[0].StartedAt.After(newest) {
+		newest = latest[0].StartedAt
+	}
+	s.mu.Lock()
+	s.healths = healths
+	s.clock = newWallClock(newest, wall, now)
+	s.tellClock()
+	s.line = newTimeline(s.schedule, cronAt, wall, now)
+	catchUp := s.cfg.CatchUp && missed(s.schedule, cronAt, wall)
+	s.mu.Unlock()
+	if len(latest) > 0 && latest[0].State == order.SweepRunning {
+		rec := latest[0]
+		if !catchUp {
+			s.resume(ctx, rec)
+			return nil
+		}
+		rec.Remaining = max(0, rec.Due-rec.Polled)
+		rec.Close(order.TriggerCatchUp, wall)
+		rec.State = order.SweepInterrupted
+		if err := s.store.SaveSweep(ctx, rec); err != nil {
+			return fmt.Errorf("closing the interrupted sweep: %w", err)
+		}
+	}
+	if catchUp {
+		if s.enough() {
+			if _, err := s.begin(ctx, order.TriggerCatchUp, false); err != nil && !errors.Is(err, order.ErrNoSpace) {
+				return fmt.Errorf("catching up: %w", err)
+			}
+		} else {
+			s.mu.Lock()
+			s.tickMissed = true
+			s.mu.Unlock()
+		}
+	}
+	s.log.Info("schedule running", zap.Uint64("tick", tick), zap.Time("next_tick", s.nextTick()))
+	return nil
+}
+
+// resume goes on with the sweep that a stop or a crash interrupted, under its id.
+func (s *Scheduler) resume(ctx context.Context, rec order.Sweep) {
+	s.log.Info("sweep goes on", zap.Uint64("sweep", rec.ID), zap.Uint64("tick", rec.Tick), zap.Int64("polled", rec.Polled))
+	s.launch(ctx, &run{rec: rec, began: time.Now(), byHand: rec.Trigger == order.TriggerManual})
+}
+
+// begin closes the running sweep and starts the next. Only the loop calls it.
+func (s *Scheduler) begin(ctx context.Context, trigger order.Trigger, dueOnly bool) (order.Sweep, error) {
+	s.closeRun(ctx, trigger)
+	rec := order.Sweep{Trigger: trigger, State: order.SweepRunning, StartedAt: s.wall()}
+	if dueOnly {
+		tick, _, err := s.store.LastTick(ctx)
+		if err != nil {
+			return rec, err
+		}
+		rec.Tick = max(tick, 1)
+	}
+	rec, err := s.store.BeginSweep(ctx, rec)
+	if err != nil {
+		if errors.Is(err, order.ErrBroken) {
+			s.fail(err)
+		}
+		return rec, fmt.Errorf("beginning a sweep: %w", err)
+	}
+	s.metrics.Sweeps.WithLabelValues(string(trigger)).Inc()
+	s.log.Info("sweep began", zap.Uint64("sweep", rec.ID), zap.Uint64("tick", rec.Tick), zap.String("trigger", string(trigger)))
+	r := &run{rec: rec, began: time.Now(), byHand: trigger == order.TriggerManual}
+	s.mu.Lock()
+	s.tickMissed = false
+	if trigger == order.TriggerCron {
+		r.spread = s.cfg.Spread
+	}
+	s.ticks[rec.Tick] = rec.StartedAt
+	if len(s.ticks) > 1000 {
+		for t := range s.ticks {
+			if t+1000 < rec.Tick {
+				delete(s.ticks, t)
+			}
+		}
+	}
+	s.mu.Unlock()
+	s.launch(ctx, r)
+	return rec, nil
+}
+
+// launch makes r the running sweep: what the lanes still hold goes on at once, and the scan brings the rest.
+func (s *Scheduler) launch(ctx context.Context, r *run) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.run = r
+	s.metrics.SweepRunning.Set(1)
+	for _, h := range s.hosts {
+		h.brk.newSweep()
+	}
+	for _, l := range s.lanes {
+		l.newSweep()
+	}
+	s.refreshAll(now)
+	if s.stopping {
+		return
+	}
+	s.pump(now)
+	s.workers.Add(1)
+	go func() {
+		defer s.workers.Done()
+		s.scan(s.work, r)
+	}()
+}
+
+// scan reads the due orders in key order, page by page, into their lanes.
+func (s *Scheduler) scan(ctx context.Context, r *run) {
+	var last *lane
+	after := order.Ref{}
+	for {
+		page, err := s.store.DuePage(ctx, r.rec.Tick, r.rec.StartedAt, r.byHand, after, pageSize)
+		if err == nil {
+			err = s.meet(ctx, page.Items)
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				s.log.Error("due orders not read", zap.Error(err))
+				s.fail(err)
+			}
+			return
+		}
+		s.mu.Lock()
+		if s.run != r || s.stopping {
+			s.mu.Unlock()
+			return
+		}
+		now := time.Now()
+		for _, d := range page.Items {
+			l := s.lanes[d.Ref.Seller]
+			if l == nil || l.seller.Paused {
+				continue
+			}
+			if l != last {
+				s.arrived(last, now)
+				last = l
+			}
+			s.admit(r, l, d)
+		}
+		if page.More {
+			after = page.Next
+			s.pump(now)
+			s.mu.Unlock()
+			continue
+		}
+		s.arrived(last, now)
+		for _, l := range s.lanes {
+			if l.seen != r && l.queue.len() > 0 { // no longer due
+				l.queue = queue{turns: l.queue.turns}
+				s.refreshLane(l, now)
+			}
+		}
+		r.scanned = true
+		s.pump(now)
+		s.poke()
+		s.mu.Unlock()
+		return
+	}
+}
+
+// admit takes one due order into its lane. The lock is held.
+func (s *Scheduler) admit(r *run, l *lane, d order.Due) {
+	if l.seen != r {
+		l.seen = r
+		l.incoming = &queue{turns: l.queue.turns}
+	}
+	if f := l.busy[d.Ref.Order]; f != nil {
+		f.requeue = true
+		return
+	}
+	slot := int32(0)
+	// What an earlier tick left waits for no slot; a new order (never polled) has its own like the others.
+	if d.Tick == 0 || d.Tick+1 >= r.rec.Tick {
+		slot = slotOf(d.Ref, r.spread)
+	}
+	l.incoming.add(d, slot)
+}
+
+// arrived puts what the scan brought in place of what the lane held. The lock is held.
+func (s *Scheduler) arrived(l *lane, now time.Time) {
+	if l == nil || l.incoming == nil {
+		return
+	}
+	l.incoming.turns = l.queue.turns // it went on while the scan read
+	l.queue, l.incoming = *l.incoming, nil
+	l.queue.sort()
+	clear(l.targets)
+	s.refreshLane(l, now)
+}
+
+// elapsed is the time since the running sweep's tick. The lock is held.
+func (s *Scheduler) elapsed(now time.Time) time.Duration {
+	if s.run == nil {
+		return 0
+	}
+	return now.Sub(s.run.began)
+}
+
+// finished reports whether nothing is left that can be done before the next tick. The lock is held.
+func (s *Scheduler) finished() bool {
+	if s.run == nil || !s.run.scanned || s.inFlight > 0 || len(s.pending)+s.recording > 0 || len(s.hostsReady) > 0 {
+		return false
+	}
+	for len(s.wakes) > 0 {
+		w := s.wakes[0]
+		if w.at.After(s.line.due) {
+			break
+		}
+		if w.lane != nil && w.lane.queue.len() > 0 && w.lane.wakeAt.Equal(w.at) || w.host != nil && len(w.host.heap) > 0 {
+			return false
+		}
+		s.popWake()
+	}
+	return true
+}
+
+// due is how many orders the running sweep has taken: those polled, and those that wait. The lock is held.
+func (s *Scheduler) due() int64 {
+	if s.run == nil {
+		return 0
+	}
+	n := s.run.rec.Polled
+	for _, l := range s.lanes {
+		n += int64(l.queue.len() + len(l.busy))
+		if l.incoming != nil {
+			n += int64(l.incoming.len())
+		}
+	}
+	return n
+}
+
+// closeRun ends the running sweep, if there is one: by is the trigger of the
+// tick that closes it, or "" if it ended by itself. Only the loop calls it.
+func (s *Scheduler) closeRun(ctx context.Context, by order.Trigger) {
+	s.mu.Lock()
+	if s.run == nil {
+		s.mu.Unlock()
+		return
+	}
+	last := s.landed
+	s.urgent = len(s.pending) > 0
+	s.mu.Unlock()
+	if last != nil { // polls that ended before the close are in the books
+		s.wakeRecorder()
+		<-last.done
+	}
+	wall := s.wall()
+	s.mu.Lock()
+	r := s.run
+	oldest := s.sort(r)
+	r.rec.Close(by, wall)
+	var ends []*flight
+	if r.rec.Trigger == order.TriggerCron && r.scanned && !s.fault {
+		ends = s.leftOver(r)
+	}
+	s.run = nil
+	s.metrics.SweepRunning.Set(0)
+	rec := r.books()
+	s.mu.Unlock()
+
+	s.metrics.SweepDuration.Observe(rec.EndedAt.Sub(rec.StartedAt).Seconds())
+	s.metrics.SweepRemaining.Set(float64(rec.Remaining))
+	s.metrics.OrdersOverdue.Set(float64(rec.Remaining))
+	s.metrics.OldestOverdue.Set(0)
+	if rec.Remaining > 0 && !oldest.IsZero() {
+		s.metrics.OldestOverdue.Set(wall.Sub(oldest).Seconds())
+	}
+	switch rec.State {
+	case order.SweepDone:
+		s.metrics.SweepLastSuccess.Set(float64(rec.EndedAt.UnixMilli()) / 1000)
+	case order.SweepOverrun:
+		s.metrics.SweepsOverrun.Inc()
+	}
+	s.log.Info("sweep ended", zap.Uint64("sweep", rec.ID), zap.Uint64("tick", rec.Tick), zap.String("state", string(rec.State)), zap.Int64("due", rec.Due),
+		zap.Int64("polled", rec.Polled), zap.Int64("skipped", rec.Skipped), zap.Int64("left_to_seller", rec.LeftToSeller), zap.Int64("remaining", rec.Remaining),
+		zap.Duration("took", rec.EndedAt.Sub(rec.StartedAt)))
+	if err := s.store.SaveSweep(ctx, rec); err != nil {
+		s.log.Error("sweep not saved", zap.Error(err))
+		if errors.Is(err, order.ErrBroken) {
+			s.fail(err)
+		}
+	}
+	if len(ends) > 0 {
+		s.workers.Add(1)
+		go func() {
+			defer s.workers.Done()
+			s.endSkipped(s.work, r, ends)
+		}()
+	}
+}
+
+// sort books what is left in the lanes by whose doing it is, and returns when
+// the oldest of what remains because of us was first due. The lock is held.
+func (s *Scheduler) sort(r *run) (oldest time.Time) {
+	now := time.Now()
+	rec := &r.rec
+	for _, l := range s.lanes {
+		n := int64(l.queue.len())
+		if l.incoming != nil {
+			n += int64(l.incoming.len())
+		}
+		waiting := int64(0)
+		for _, f := range l.busy {
+			if f.run == r {
+				waiting++ // in flight for so long as the seller takes
+			}
+		}
+		rec.LeftToSeller += waiting
+		switch {
+		case n == 0:
+		case l.brk.open, l.host.brk.open:
+			rec.Skipped += n
+		case now.Before(l.restUntil), l.inFlight >= s.capOf(l), now.Before(l.rateAt(now)):
+			rec.LeftToSeller += n
+		default:
+			rec.Remaining += n
+			l.queue.each(func(it item) {
+				if at, ok := s.ticks[it.tick+1]; ok && (oldest.IsZero() || at.Before(oldest)) {
+					oldest = at
+				}
+			})
+		}
+	}
+	rec.Due = rec.Polled + rec.Skipped + rec.LeftToSeller + rec.Remaining
+	return oldest
+}
+
+// leftOver lists the orders that a whole cron sweep skipped or left resting at
+// sellers all of whose polls in it were dead or throttled. The lock is held.
+func (s *Scheduler) leftOver(r *run) []*flight {
+	now := time.Now()
+	var left []*flight
+	for _, l := range s.lanes {
+		if l.polls == 0 || l.bad < l.polls || l.queue.len() == 0 || !l.brk.open && !now.Before(l.restUntil) {
+			continue
+		}
+		l.queue.each(func(it item) {
+			left = append(left, &flight{ref: order.Ref{Seller: l.seller.Number, Order: it.number}, host: l.host})
+		})
+	}
+	return left
+}
+
+// endSkipped ends those of the orders that are past their deadline: a whole
+// sweep had no turn for them, so there is no last chance to wait for (SPEC §5, "The deadline").
+func (s *Scheduler) endSkipped(ctx context.Context, r *run, left []*flight) {
+	for len(left) > 0 {
+		chunk := left[:min(64, len(left))]
+		left = left[len(chunk):]
+		refs := make([]order.Ref, len(chunk))
+		byRef := make(map[order.Ref]*flight, len(chunk))
+		for i, f := range chunk {
+			refs[i], byRef[f.ref] = f.ref, f
+		}
+		orders, err := s.store.Load(ctx, refs)
+		if err != nil {
+			if ctx.Err() == nil {
+				s.fail(err)
+			}
+			return
+		}
+		wall := s.wall()
+		s.mu.Lock()
+		for i := range orders {
+			o := &orders[i]
+			if !o.Deadline.Before(r.rec.StartedAt) {
+				continue
+			}
+			f := byRef[o.Ref]
+			f.target, f.done = target{o.ID, o.RemoteID}, make(chan struct{})
+			poll := order.Poll{ClockDoubted: s.clock.doubted, Evidence: order.Evidence{OtherAnsweredAt: s.evidence.otherAnsweredAt(f.host.name)}}
+			policy, tick := s.cfg.Policy, r.rec.Tick
+			f.change = order.Change{Ref: o.Ref, Decide: func(o order.Order) order.Decision {
+				if o.Tick >= tick { // polled after all
+					return order.Decision{Dropped: true, Order: o}
+				}
+				return policy.DecideSkipped(o, r.rec.StartedAt, poll, wall)
+			}}
+			s.pending = append(s.pending, f)
+		}
+		s.mu.Unlock()
+		s.wakeRecorder()
+	}
+}
