@@ -148,7 +148,7 @@ func TestBelowMinFreeNothingStarts(t *testing.T) {
 		w.mu.Unlock()
 		w.toTick()
 		w.toTick()
-		if n := len(w.polls); n != 0 {
+		if n := w.total(); n != 0 {
 			t.Errorf("%d polls without space", n)
 		}
 		if tick, _, err := w.store.LastTick(t.Context()); tick != 0 || err != nil {
@@ -162,8 +162,8 @@ func TestBelowMinFreeNothingStarts(t *testing.T) {
 		w.mu.Unlock()
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		if s := w.sweeps(); len(s) != 1 || s[0].Trigger != order.TriggerCatchUp || len(w.polls) != 10 {
-			t.Errorf("with space back: %d polls, sweeps %+v", len(w.polls), s)
+		if s := w.sweeps(); len(s) != 1 || s[0].Trigger != order.TriggerCatchUp || w.total() != 10 {
+			t.Errorf("with space back: %d polls, sweeps %+v", w.total(), s)
 		}
 		w.close()
 	})
@@ -253,8 +253,11 @@ func TestCapsHold(t *testing.T) {
 		w.toTick()
 		time.Sleep(14 * time.Minute)
 		synctest.Wait()
-		if w.most > 10 {
-			t.Errorf("%d polls at once, workers 10", w.most)
+		w.mu.Lock()
+		most := w.most
+		w.mu.Unlock()
+		if most > 10 {
+			t.Errorf("%d polls at once, workers 10", most)
 		}
 		rated := w.pollsOf("rated", time.Time{})
 		if len(rated) != 100 {

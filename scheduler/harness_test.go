@@ -281,3 +281,10 @@ func virtual(t *testing.T, f func(t *testing.T, w *world)) {
 		f(t, w)
 	})
 }
+
+// total is how many polls there were.
+func (w *world) total() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.polls)
+}

@@ -22,7 +22,7 @@ func TestEachDueOrderIsPolledOncePerTick(t *testing.T) {
 			w.toTick()
 			time.Sleep(time.Minute)
 			synctest.Wait()
-			if n := len(w.polls); n != 600*(tick+1) {
+			if n := w.total(); n != 600*(tick+1) {
 				t.Fatalf("after tick %d: %d polls, want %d", tick+1, n, 600*(tick+1))
 			}
 		}
@@ -144,7 +144,7 @@ func TestAnOverlongSweepIsClosedAndCarriedOver(t *testing.T) {
 		w.script(func(string, string, int) (order.Observation, time.Duration) { return processing(), time.Second })
 		w.start()
 		w.toTick()
-		second := w.toTick()
+		w.toTick()
 		list := w.sweeps()
 		if first := list[1]; first.State != order.SweepOverrun || first.Remaining < 590 || first.Remaining > 602 {
 			t.Errorf("the first sweep's books: %+v", first)
@@ -160,7 +160,6 @@ func TestAnOverlongSweepIsClosedAndCarriedOver(t *testing.T) {
 		if len(polled) != 2400 {
 			t.Errorf("five minutes into the second sweep %d of 2400 orders were polled at all: what is left over goes first", len(polled))
 		}
-		_ = second
 		w.close()
 	})
 }
@@ -247,7 +246,9 @@ func TestTheFuseHoldsWhatTooManySellersWouldLose(t *testing.T) {
 		}
 		for i := range 60 {
 			if o := w.order(fmt.Sprintf("s%02d-0", i)); o.Held != nil {
+				w.mu.Lock()
 				recovers = o.ID
+				w.mu.Unlock()
 				break
 			}
 		}
@@ -288,9 +289,7 @@ func TestACutNetworkIsOurOwnFault(t *testing.T) {
 		w.mu.Lock()
 		cut = true
 		w.mu.Unlock()
-		before := w.m
-		_ = before
-		tick := w.toTick()
+		w.toTick()
 		w.toTick()
 		time.Sleep(14 * time.Minute)
 		synctest.Wait()
@@ -332,7 +331,6 @@ func TestACutNetworkIsOurOwnFault(t *testing.T) {
 		if len(again) < 250 {
 			t.Errorf("eight seconds after the network came back %d of 300 orders were polled", len(again))
 		}
-		_ = tick
 		w.close()
 	})
 }

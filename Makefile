@@ -1,0 +1,52 @@
+# make, or make help: what there is.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+BINARY := bin/poller
+LINT := go tool -modfile=tools/go.mod golangci-lint
+FUZZTIME ?= 10s
+BENCHTIME ?= 1x
+
+# The race detector needs cgo and a C compiler; the binary itself has neither.
+RACE := $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)" >/dev/null && echo -race)
+
+.PHONY: help build run demo test check bench fuzz lint fmt
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: ## build the static binary bin/poller
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BINARY) ./cmd/poller
+
+run: build ## run the daemon with config.yaml
+	$(BINARY) serve
+
+demo: build ## show all of it on this machine, in half a minute
+	$(BINARY) demo
+
+test: ## run the tests, under the race detector where there is a C compiler
+	@echo "race detector: $(if $(RACE),on,off: it needs cgo and a C compiler)"
+	go test $(RACE) ./...
+
+lint: ## vet, and golangci-lint with the rules of .golangci.yml
+	go vet ./...
+	$(LINT) run ./...
+
+fmt: ## format the code as lint wants it
+	$(LINT) fmt ./...
+
+fuzz: ## fuzz each target for FUZZTIME (10s)
+	scripts/fuzz.sh $(FUZZTIME)
+
+bench: ## run the benchmarks, each for BENCHTIME (1x)
+	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+check: ## everything that CI asks for
+	@test -z "$$(gofmt -l .)" || { echo "not gofmt-ed:"; gofmt -l .; exit 1; }
+	$(MAKE) build lint test
+	scripts/check-binary.sh $(BINARY)
+	$(BINARY) --config config.yaml check-config
+	$(MAKE) demo
+	$(MAKE) fuzz FUZZTIME=3s

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"fmt"
+	"syscall"
+)
+
+// otherFiles is how many files poller opens beside its connections to sellers:
+// database, results, listeners, API clients.
+const otherFiles = 128
+
+// harden takes away what a core file could show: sellers' headers, tokens (GUARANTEES, G19).
+func harden() error {
+	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
+		return fmt.Errorf("core files off: %w", err)
+	}
+	return nil
+}
+
+// raiseFiles allows the process as many open files as the hard limit has, and returns how many.
+func raiseFiles() (int, error) {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+		return 0, fmt.Errorf("limit of open files: %w", err)
+	}
+	if l.Cur < l.Max {
+		l.Cur = l.Max
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+			return 0, fmt.Errorf("limit of open files: %w", err)
+		}
+	}
+	return int(min(l.Cur, 1<<30)), nil
+}
+
+// checkFiles refuses a limit of open files that the workers alone would use up.
+func checkFiles(limit, workers int) error {
+	if need := workers + otherFiles; limit < need {
+		return fmt.Errorf("fetch.workers %d needs %d open files, the limit is %d: raise it (ulimit -n, LimitNOFILE) or lower fetch.workers", workers, need, limit)
+	}
+	return nil
+}

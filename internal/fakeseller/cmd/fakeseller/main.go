@@ -1,0 +1,88 @@
+//go:build unix
+
+// Command fakeseller runs fake sellers as a process of their own, so that a
+// benchmark measures the poller and not them. It prints one line of JSON with
+// the file of its CA's certificate and the addresses of its hosts, answers
+// every request with the same body until standard input ends, and then prints
+// one line with what it did and the CPU time that it took.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+	"time"
+
+	"poller/internal/fakeseller"
+)
+
+func main() {
+	if err := run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "fakeseller:", err)
+		os.Exit(1)
+	}
+}
+
+type hello struct {
+	CAFile string   `json:"ca_file"`
+	URLs   []string `json:"urls"`
+}
+
+type goodbye struct {
+	fakeseller.Traffic
+	CPUSeconds float64 `json:"cpu_seconds"`
+}
+
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("fakeseller", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	hosts := flags.Int("hosts", 1, "number of hosts: listeners on 127.0.0.1")
+	delay := flags.Duration("delay", 0, "time before each answer")
+	body := flags.String("body", `{"status":"processing","progress":50}`, "body of every answer")
+	scripted := flags.Bool("scripted", false, "answer as the package does by default, credentials included, instead of at the least cost")
+	dir := flags.String("dir", os.TempDir(), "folder for the file of the CA's certificate; it is left there")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	options := fakeseller.Options{Hosts: *hosts, Bench: []byte(*body), BenchDelay: *delay}
+	if *scripted {
+		options.Bench = nil
+	}
+	s, err := fakeseller.Start(context.Background(), options)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	first := hello{}
+	if first.CAFile, err = s.CAFile(*dir); err != nil {
+		return err
+	}
+	for i := range s.Hosts() {
+		first.URLs = append(first.URLs, s.URL(i))
+	}
+	out := json.NewEncoder(stdout)
+	if err := out.Encode(first); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, stdin); err != nil {
+		return err
+	}
+	cpu, err := cpuTime()
+	if err != nil {
+		return err
+	}
+	return out.Encode(goodbye{Traffic: s.Traffic(), CPUSeconds: cpu.Seconds()})
+}
+
+// cpuTime returns the time that the process has spent computing, its own and the kernel's for it.
+func cpuTime() (time.Duration, error) {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return 0, fmt.Errorf("asking for the CPU time: %w", err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), nil
+}

@@ -1,0 +1,123 @@
+package store
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/tink-crypto/tink-go/v2/aead"
+	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
+	"github.com/tink-crypto/tink-go/v2/keyset"
+	"github.com/tink-crypto/tink-go/v2/tink"
+)
+
+// The key file is one line: a word that says what it is, a Tink keyset in
+// base64, and its CRC-32C, so that a cut file is told from another's.
+const keyFileHeader = "poller-key-1"
+
+// maxKeyFile bounds, in bytes, what is read of a key file.
+const maxKeyFile = 1 << 20
+
+// readKeyFile returns the cipher of the key file; a missing file is fs.ErrNotExist.
+func readKeyFile(path string) (tink.AEAD, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxKeyFile {
+		return nil, fmt.Errorf("%w: %s is not a key file of poller", ErrKey, path)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	bad := func(why string) error {
+		return fmt.Errorf("%w: %s %s; put the right one back", ErrKey, path, why)
+	}
+	fields := strings.Fields(string(text))
+	if len(fields) == 0 || fields[0] != keyFileHeader {
+		return nil, bad("is empty or not a key file of poller")
+	}
+	if len(fields) != 3 || fields[2] != keyFileSum(fields[1]) {
+		return nil, bad("is cut or damaged")
+	}
+	raw, err := base64.StdEncoding.DecodeString(fields[1])
+	if err != nil {
+		return nil, bad("is damaged")
+	}
+	h, err := insecurecleartextkeyset.Read(keyset.NewBinaryReader(bytes.NewReader(raw)))
+	if err != nil {
+		return nil, bad("holds no keys") // the error of the library might tell what it holds
+	}
+	return aead.New(h)
+}
+
+func keyFileSum(encoded string) string {
+	return fmt.Sprintf("%08x", crc32.Checksum([]byte(encoded), castagnoli))
+}
+
+// makeKeyFile makes a new key file, whole or not at all, and returns its cipher.
+func makeKeyFile(path string) (tink.AEAD, error) {
+	h, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
+	if err != nil {
+		return nil, err
+	}
+	var raw bytes.Buffer
+	if err := insecurecleartextkeyset.Write(h, keyset.NewBinaryWriter(&raw)); err != nil {
+		return nil, err
+	}
+	text := base64.StdEncoding.EncodeToString(raw.Bytes())
+	line := keyFileHeader + " " + text + " " + keyFileSum(text) + "\n"
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	temp, err := os.CreateTemp(filepath.Dir(path), tempPattern)
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(temp.Name())
+	_, err = temp.WriteString(line) // CreateTemp made it 0600
+	err = errors.Join(err, temp.Sync(), temp.Close())
+	if err != nil {
+		return nil, fmt.Errorf("make key file: %w", err)
+	}
+	if err := publish(temp.Name(), path); err != nil {
+		return nil, fmt.Errorf("make key file: %w", err)
+	}
+	return aead.New(h)
+}
+
+// tempPattern names files that are not in place yet; a crash may leave one behind.
+const tempPattern = ".poller-new-*"
+
+// publish gives a complete, synced file its name, which must be free, and syncs the folder.
+func publish(temp, path string) error {
+	// A link, unlike a rename, fails if somebody was quicker.
+	err := os.Link(temp, path)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		err = os.Rename(temp, path) // a file system without links
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// headerContext is what a sealed header value is bound to: it opens nowhere else.
+func headerContext(sellerID, name string) []byte {
+	return []byte(sellerID + "\x00" + name)
+}

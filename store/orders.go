@@ -1,0 +1,191 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+
+	"poller/order"
+)
+
+// stored is an order with all that the store keeps of it.
+type stored struct {
+	order.Order
+	cold  cold
+	ended ended // of ended orders
+	told  told
+}
+
+// reader reads orders in one transaction, of reading or of writing.
+type reader struct {
+	s                       *Store
+	cold, hot, ended, names *bolt.Bucket
+	sellerID                func(uint32) string
+}
+
+func (s *Store) reader(tx *bolt.Tx) *reader {
+	return &reader{
+		s: s, cold: tx.Bucket(bCold.name), hot: tx.Bucket(bHot.name), ended: tx.Bucket(bEnded.name),
+		names: tx.Bucket(bNames.name), sellerID: s.sellerID,
+	}
+}
+
+func (t *txn) reader() *reader {
+	return &reader{
+		s: t.s, cold: t.bucket(bCold), hot: t.bucket(bHot), ended: t.bucket(bEnded),
+		names: t.bucket(bNames), sellerID: t.sellerID,
+	}
+}
+
+// order reads an order. Errors: order.ErrNotFound, order.ErrDamaged.
+func (r *reader) order(ref order.Ref) (*stored, error) {
+	x, err := r.processing(ref)
+	if errors.Is(err, order.ErrEnded) {
+		return r.readEnded(ref)
+	}
+	return x, err
+}
+
+// processing reads an order in processing. Errors: order.ErrEnded if it has no
+// hot record, which also an order has that does not exist; order.ErrDamaged.
+func (r *reader) processing(ref order.Ref) (*stored, error) {
+	key := refKey(ref)
+	d, found, ok := r.s.get(r.hot, bHot, key)
+	if !found {
+		return nil, refErr(ref, order.ErrEnded)
+	}
+	var x stored
+	if ok {
+		decodeHot(&d, &x.Order, &x.told)
+		ok = r.s.whole(d.ok(), bHot, key)
+	}
+	// Both halves are looked at, so that both are known if both are damaged.
+	if !r.readCold(key, &x) || !ok {
+		return nil, refErr(ref, order.ErrDamaged)
+	}
+	x.Ref, x.SellerID = ref, r.sellerID(ref.Seller)
+	return &x, nil
+}
+
+// readEnded reads an ended order. Errors: order.ErrNotFound, order.ErrDamaged.
+func (r *reader) readEnded(ref order.Ref) (*stored, error) {
+	key := refKey(ref)
+	d, found, ok := r.s.get(r.ended, bEnded, key)
+	if !found {
+		return nil, refErr(ref, order.ErrNotFound)
+	}
+	var x stored
+	if ok {
+		ok = r.s.whole(decodeEnded(&d, &x.Order, &x.ended, &x.told), bEnded, key)
+	}
+	if !r.readCold(key, &x) || !ok {
+		return nil, refErr(ref, order.ErrDamaged)
+	}
+	x.Ref, x.SellerID = ref, r.sellerID(ref.Seller)
+	return &x, nil
+}
+
+func (r *reader) readCold(key []byte, x *stored) bool {
+	d, found, ok := r.s.get(r.cold, bCold, key)
+	return ok && r.s.whole(found && decodeCold(&d, &x.Order, &x.cold), bCold, key)
+}
+
+func refErr(ref order.Ref, err error) error {
+	return fmt.Errorf("order %d/%d: %w", ref.Seller, ref.Order, err)
+}
+
+// name reads a name; one that stands for nothing is empty. Error: order.ErrDamaged.
+func (r *reader) name(name string) (n nameRecord, err error) {
+	d, found, ok := r.s.get(r.names, bNames, []byte(name))
+	if found && !(ok && r.s.whole(n.decode(&d), bNames, []byte(name))) {
+		return n, fmt.Errorf("name %q: %w", name, order.ErrDamaged)
+	}
+	return n, nil
+}
+
+// byID reads an order by its order_id. Errors: order.ErrNotFound, order.ErrDamaged.
+func (r *reader) byID(id string) (*stored, error) {
+	n, err := r.name(id)
+	if err != nil {
+		return nil, err
+	}
+	if (n.order == order.Ref{}) {
+		return nil, fmt.Errorf("order %q: %w", id, order.ErrNotFound)
+	}
+	x, err := r.named(id, n.order)
+	if err != nil {
+		return nil, fmt.Errorf("order %q: %w", id, err)
+	}
+	return x, nil
+}
+
+// named reads the order that a name stands for; that there is none is damage.
+func (r *reader) named(name string, ref order.Ref) (*stored, error) {
+	x, err := r.order(ref)
+	if errors.Is(err, order.ErrNotFound) {
+		r.s.damaged(bNames, []byte(name))
+		err = refErr(ref, order.ErrDamaged)
+	}
+	return x, err
+}
+
+// Order returns an order by its order_id. Errors: order.ErrNotFound, order.ErrDamaged.
+func (s *Store) Order(ctx context.Context, id string) (o order.Order, err error) {
+	err = s.view(ctx, func(tx *bolt.Tx) error {
+		x, err := s.reader(tx).byID(id)
+		if err == nil {
+			o = x.Order
+		}
+		return err
+	})
+	return o, err
+}
+
+// Load returns those of the orders that are still in processing, in the order
+// asked for. Damaged ones are left out.
+func (s *Store) Load(ctx context.Context, refs []order.Ref) ([]order.Order, error) {
+	list := make([]order.Order, 0, len(refs))
+	err := s.view(ctx, func(tx *bolt.Tx) error {
+		r := s.reader(tx)
+		for _, ref := range refs {
+			if x, err := r.processing(ref); err == nil {
+				list = append(list, x.Order)
+			}
+		}
+		return nil
+	})
+	return list, err
+}
+
+// UpdateOrder has fn decide about the order as it is at the commit, and writes
+// what follows. fn's error aborts and is returned; a dropped decision changes
+// nothing. It returns the order as it is then. fn may be called again, and must not call the store.
+// Errors: order.ErrNotFound, order.ErrDamaged; order.ErrEnded if fn would change an ended order.
+func (s *Store) UpdateOrder(ctx context.Context, id string, fn func(order.Order) (order.Decision, error)) (order.Order, error) {
+	var o order.Order
+	err := s.update(ctx, 1, func(t *txn) error {
+		x, err := t.reader().byID(id)
+		if err != nil {
+			return err
+		}
+		d, err := fn(x.Order)
+		if err != nil {
+			return err
+		}
+		if d.Dropped {
+			o = x.Order
+			return nil
+		}
+		if err := t.check(x, &d); err != nil {
+			return err
+		}
+		o = t.apply(x, d)
+		return nil
+	})
+	if err != nil {
+		return order.Order{}, err
+	}
+	return o, nil
+}
