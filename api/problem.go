@@ -79,7 +79,6 @@ func problemOf(err error) *Problem {
 	}{
 		{order.ErrDamaged, http.StatusInternalServerError, "the record or file is damaged"}, // first: what is damaged may be missing too
 		{order.ErrNotFound, http.StatusNotFound, "there is no such thing here"},
-		{order.ErrConflict, http.StatusConflict, ""},
 		{order.ErrEnded, http.StatusConflict, "the order has ended"},
 		{order.ErrActive, http.StatusConflict, "there are orders in processing"},
 		{order.ErrErased, http.StatusGone, "the order was erased"},
@@ -95,6 +94,10 @@ func problemOf(err error) *Problem {
 		}
 	}
 	switch {
+	case errors.Is(err, order.ErrConflict):
+		// With what: in words for the client, as the store and the scheduler wrap it.
+		text := strings.TrimPrefix(err.Error(), order.ErrConflict.Error()+": ")
+		return problem(http.StatusConflict, order.Clip(text, order.MaxDetail))
 	case errors.Is(err, order.ErrUnknownSeller):
 		return invalid(FieldError{"seller_id", "there is no such seller"})
 	case errors.Is(err, order.ErrCursor):

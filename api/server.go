@@ -16,7 +16,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Bounds on connections; those on bodies and answers are in routes.go, bulk.go and writer.go.
+// Bounds on connections; those on bodies and answers are in routes.go, bulk.go, lines.go and writer.go.
 const (
 	headerTimeout  = 10 * time.Second
 	idleTimeout    = 2 * time.Minute

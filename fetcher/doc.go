@@ -7,6 +7,6 @@
 //
 // The way of a poll: client.go (Fetch) → target.go, headers.go (what is asked)
 // → hop.go, transport.go, guard.go (the request) → body.go, spill.go,
-// answer.go (the bytes, the long strings, the fields) → judge.go, result.go
+// reader.go (the bytes, the long strings, the fields) → judge.go, result.go
 // (the rules of SPEC §2) → order.Observation. classify.go turns errors into outcomes.
 package fetcher

@@ -24,7 +24,7 @@ func fileType(v *fileValue, data string, head []byte, f *order.File) string {
 		}
 	}
 	if len(head) > 0 {
-		return sniffed(head)
+		return mimetype.Detect(head).String()
 	}
 	if t := mime.TypeByExtension(path.Ext(fileName(v, f))); isMIMEType(t) {
 		return t

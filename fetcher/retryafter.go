@@ -12,6 +12,9 @@ import (
 // when that can't be read or is not in the future. More than fits in a Duration is the longest Duration.
 func retryAfter(value string, now time.Time) *time.Duration {
 	value = strings.Trim(value, " \t")
+	if value == "" {
+		return nil // most answers; parsing dates is slow
+	}
 	var d time.Duration
 	if digits(value) {
 		s, err := strconv.ParseUint(value, 10, 64)

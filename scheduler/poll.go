@@ -77,7 +77,7 @@ func (s *Scheduler) rest() {
 
 // take gives the next turn: it chooses an order, and occupies its slots. nil: nothing may start now. The lock is held.
 func (s *Scheduler) take(now time.Time) *flight {
-	if s.run == nil || s.stopping || s.inFlight >= s.cfg.Workers || len(s.pending)+s.recording >= maxPending {
+	if s.run == nil || s.stopping || s.distrust || s.inFlight >= s.cfg.Workers || len(s.pending)+s.recording >= maxPending {
 		return nil
 	}
 	if s.fault && now.Before(s.faultNext) {

@@ -40,6 +40,9 @@ type Store interface {
 	Sweeps(ctx context.Context, after string, limit int) ([]order.Sweep, string, error)
 	// LastTick returns the newest tick number and the time of the newest cron or catch-up tick.
 	LastTick(ctx context.Context) (tick uint64, cronAt time.Time, err error)
+	// Counts returns how many orders are kept, by state, and Damaged how many records were found damaged.
+	Counts() map[order.State]int64
+	Damaged() int64
 	// Record commits all of the batch or nothing. order.ErrNoSpace: refused, nothing changed.
 	Record(ctx context.Context, b *order.Batch) error
 }
@@ -127,6 +130,7 @@ type Scheduler struct {
 	fault      bool      // a local_fault, and nothing answered since: one poll every faultPause
 	faultNext  time.Time
 	starved    bool // below min_free when last asked
+	distrust   bool // too many records are damaged: no poll starts until a restart
 	tickMissed bool // a tick passed below min_free
 	stopping   bool
 	fatal      error
@@ -306,6 +310,11 @@ func (s *Scheduler) step(ctx context.Context) {
 	if due {
 		s.line.fired(wall, now)
 	}
+	if !s.distrust && tooManyDamaged(s.store) {
+		s.distrust = true
+		s.log.Error("more than one record in a thousand is damaged: sweeps stop", zap.Int64("damaged", s.store.Damaged()),
+			zap.String("do", "stop the daemon, keep a copy of the database, and put a backup in its place"))
+	}
 	hadSpace := !s.starved
 	s.starved = !s.enough()
 	if s.starved && hadSpace {
@@ -315,6 +324,7 @@ func (s *Scheduler) step(ctx context.Context) {
 	}
 	trigger := order.Trigger("")
 	switch {
+	case s.distrust:
 	case due && s.starved:
 		s.tickMissed = true
 	case due:
@@ -340,6 +350,20 @@ func (s *Scheduler) step(ctx context.Context) {
 	case finished:
 		s.closeRun(ctx, "")
 	}
+}
+
+// tooManyDamaged reports whether more than one record in a thousand is wrong,
+// and more than a single one: then it is not single orders that are in trouble (GUARANTEES, G9).
+func tooManyDamaged(st Store) bool {
+	damaged := st.Damaged()
+	if damaged < 2 {
+		return false
+	}
+	kept := int64(0)
+	for _, n := range st.Counts() {
+		kept += n
+	}
+	return damaged*1000 > kept
 }
 
 // sleep is how long the loop may sleep. The lock is held.

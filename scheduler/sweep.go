@@ -318,15 +318,15 @@ func (s *Scheduler) closeRun(ctx context.Context, by order.Trigger) {
 	case order.SweepOverrun:
 		s.metrics.SweepsOverrun.Inc()
 	}
-	s.log.Info("sweep ended", zap.Uint64("sweep", rec.ID), zap.Uint64("tick", rec.Tick), zap.String("state", string(rec.State)), zap.Int64("due", rec.Due),
-		zap.Int64("polled", rec.Polled), zap.Int64("skipped", rec.Skipped), zap.Int64("left_to_seller", rec.LeftToSeller), zap.Int64("remaining", rec.Remaining),
-		zap.Duration("took", rec.EndedAt.Sub(rec.StartedAt)))
 	if err := s.store.SaveSweep(ctx, rec); err != nil {
 		s.log.Error("sweep not saved", zap.Error(err))
 		if errors.Is(err, order.ErrBroken) {
 			s.fail(err)
 		}
 	}
+	s.log.Info("sweep ended", zap.Uint64("sweep", rec.ID), zap.Uint64("tick", rec.Tick), zap.String("state", string(rec.State)), zap.Int64("due", rec.Due),
+		zap.Int64("polled", rec.Polled), zap.Int64("skipped", rec.Skipped), zap.Int64("left_to_seller", rec.LeftToSeller), zap.Int64("remaining", rec.Remaining),
+		zap.Duration("took", rec.EndedAt.Sub(rec.StartedAt)))
 	if len(ends) > 0 {
 		s.workers.Add(1)
 		go func() {

@@ -69,8 +69,12 @@ func useAll(t *testing.T, s *Store) {
 	_, _ = s.Events(ctx, 0, 100)
 	_, _, _ = s.Sweeps(ctx, "", 100)
 	_, _, _ = s.Release(ctx, "", 100, testNow)
-	_, _, _ = s.CancelSeller(ctx, 1, 100, testNow)
-	_, _, _ = s.Expire(ctx, testNow.AddDate(0, 0, 1), 100)
+	for _, n := range []uint32{1, 2} {
+		_, _, _ = s.CancelSeller(ctx, n, 100, testNow)
+	}
+	for range 2 { // the first time those go into overtime of which the webhook has not told
+		_, _, _ = s.Expire(ctx, testNow.AddDate(0, 0, 1), 100)
+	}
 	_, _ = s.TrimEvents(ctx, testNow.AddDate(0, 0, 1), 0, 100)
 	must(t, s.Err())
 }

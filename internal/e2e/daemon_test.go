@@ -94,9 +94,9 @@ type daemon struct {
 // logLine is one line of the log.
 type logLine map[string]any
 
-func (l logLine) msg() string        { return l.text("msg") }
+func (l logLine) msg() string          { return l.text("msg") }
 func (l logLine) text(k string) string { v, _ := l[k].(string); return v }
-func (l logLine) number(k string) int { v, _ := l[k].(float64); return int(v) }
+func (l logLine) number(k string) int  { v, _ := l[k].(float64); return int(v) }
 
 // start runs poller on the site and returns when it serves. It is killed when the test ends.
 func (s *site) start() *daemon {

@@ -3,11 +3,13 @@
 // Command fakeseller runs fake sellers as a process of their own, so that a
 // benchmark measures the poller and not them. It prints one line of JSON with
 // the file of its CA's certificate and the addresses of its hosts, answers
-// every request with the same body until standard input ends, and then prints
-// one line with what it did and the CPU time that it took.
+// every request with the same body until standard input ends, and prints one
+// line with what it did and the CPU time that it took, both since its start:
+// at the end, and for every line that it reads before.
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"flag"
@@ -32,7 +34,7 @@ type hello struct {
 	URLs   []string `json:"urls"`
 }
 
-type goodbye struct {
+type account struct {
 	fakeseller.Traffic
 	CPUSeconds float64 `json:"cpu_seconds"`
 }
@@ -68,14 +70,18 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	if err := out.Encode(first); err != nil {
 		return err
 	}
-	if _, err := io.Copy(io.Discard, stdin); err != nil {
-		return err
+	asked := bufio.NewScanner(stdin)
+	for more := true; more; {
+		more = asked.Scan()
+		cpu, err := cpuTime()
+		if err != nil {
+			return err
+		}
+		if err := out.Encode(account{Traffic: s.Traffic(), CPUSeconds: cpu.Seconds()}); err != nil {
+			return err
+		}
 	}
-	cpu, err := cpuTime()
-	if err != nil {
-		return err
-	}
-	return out.Encode(goodbye{Traffic: s.Traffic(), CPUSeconds: cpu.Seconds()})
+	return asked.Err()
 }
 
 // cpuTime returns the time that the process has spent computing, its own and the kernel's for it.

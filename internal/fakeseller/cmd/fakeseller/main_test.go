@@ -32,8 +32,14 @@ func TestServesUntilStandardInputEnds(t *testing.T) {
 		answer.Body.Close()
 		t.Error("it speaks plain HTTP")
 	}
+	var last account
+	if _, err := io.WriteString(stop, "so far?\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Decode(&last); err != nil || last.Connections != 1 {
+		t.Errorf("asked in between: %v: %+v", err, last)
+	}
 	stop.Close()
-	var last goodbye
 	if err := out.Decode(&last); err != nil || last.Connections != 1 || last.CPUSeconds <= 0 {
 		t.Errorf("%v: %+v", err, last)
 	}
