@@ -114,7 +114,7 @@ func TestAnswerOutcome(t *testing.T) {
 		{"status missing", `{}`, order.InvalidResponse, "status"},
 		{"status unknown", `{"status":"done"}`, order.InvalidResponse, "status"},
 		{"status number", `{"status":1}`, order.InvalidResponse, "status"},
-		{"kelvin sign", "{\"status\":\"proces\u017fing\"}", order.InvalidResponse, "status"},
+		{"kelvin sign", "{\"status\":\"proce\x73\u017fing\"}", order.InvalidResponse, "status"},
 		{"name in another case", `{"Status":"processing"}`, order.InvalidResponse, "status"},
 		{"order_id differs", `{"status":"processing","order_id":"o-2"}`, order.InvalidResponse, "order_id"},
 		{"order_id number differs", `{"status":"processing","order_id":1}`, order.InvalidResponse, "order_id"},

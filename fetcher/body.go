@@ -99,7 +99,7 @@ func (p *poll) readBody(b *body, resp *http.Response) {
 	for n < len(buf) && !whole {
 		k, err := b.Read(buf[n:])
 		n += k
-		if whole = err == io.EOF; err != nil && !whole {
+		if whole = errors.Is(err, io.EOF); err != nil && !whole {
 			p.readFailed(err, b, resp)
 			return
 		}
@@ -197,7 +197,7 @@ func (p *poll) lateDetail(b *body) string {
 	if b != nil {
 		n = b.n
 	}
-	_, limit, long := p.limit.stop()
+	limit, long := p.limit.stop()
 	detail := fmt.Sprintf("the answer was not complete within %s (%d bytes of its body)", shortDuration(limit), n)
 	if p.limit.bytes.Load() > longBody && !long {
 		detail += "; another long answer of this seller was still being read"
@@ -231,7 +231,7 @@ type lazyGzip struct {
 func (l *lazyGzip) Read(p []byte) (int, error) {
 	if !l.opened {
 		if err := l.z.Reset(l.src); err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return 0, err

@@ -154,26 +154,25 @@ func TestRedirects(t *testing.T) {
 		says(`{"status":"processing"}`)(w, r)
 	})
 	var wantKey atomic.Bool
-	var s *testSeller
-	s = newSeller(t, func(w http.ResponseWriter, r *http.Request) {
+	s := newSeller(t, func(w http.ResponseWriter, r *http.Request) {
 		if got := r.Header.Get("X-Key") == "sentinel"; got != wantKey.Load() && r.URL.Path != "/status/o-1" {
 			t.Errorf("%s: header sent: %v", r.URL, got)
 		}
 		q := r.URL.Query()
-		switch {
-		case r.URL.Path == "/end":
+		switch r.URL.Path {
+		case "/end":
 			says(`{"status":"processing"}`)(w, r)
-		case r.URL.Path == "/n":
+		case "/n":
 			n := len(q.Get("n"))
 			if n == 0 {
 				says(`{"status":"processing"}`)(w, r)
 				return
 			}
 			w.Header().Set("Location", "/n?n="+strings.Repeat("x", n-1))
-			w.WriteHeader(307)
+			w.WriteHeader(http.StatusTemporaryRedirect)
 		default:
 			w.Header().Set("Location", q.Get("to"))
-			w.WriteHeader(302)
+			w.WriteHeader(http.StatusFound)
 			io.WriteString(w, "moved")
 		}
 	})

@@ -95,13 +95,13 @@ func (d *deadline) resume() {
 	}
 }
 
-// stop ends the counting and reports whether time had run out, and under which limit.
-func (d *deadline) stop() (expired bool, limit time.Duration, long bool) {
+// stop ends the counting and reports under which limit it stood.
+func (d *deadline) stop() (limit time.Duration, long bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.stopped = true
 	d.timer.Stop()
-	return d.expired, d.limit, d.isLong
+	return d.limit, d.isLong
 }
 
 // hasExpired reports whether time ran out.

@@ -304,7 +304,7 @@ func TestLongBody(t *testing.T) {
 func TestMemoryWait(t *testing.T) {
 	s := newSeller(t, says(`{"status":"processing"}`), func(o *Options) { o.Timeout, o.BodyTimeout = 200*time.Millisecond, 200*time.Millisecond })
 	m := s.c.settings.Load().memory
-	m[stageBuffer].bytes = m[stageBuffer].bytes * 1024 // as large as its share
+	m[stageBuffer].bytes *= 1024 // as large as its share
 	if !m[stageBuffer].sem.TryAcquire(m[stageBuffer].bytes) {
 		t.Fatal("no memory")
 	}

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"io"
 	"net/http"
 	"runtime"
 	"sync"
@@ -34,14 +33,14 @@ func TestLargeFilesInLittleMemory(t *testing.T) {
 	want := hex.EncodeToString(sum.Sum(nil))
 	s := newSeller(t, func(w http.ResponseWriter, _ *http.Request) {
 		b := bufio.NewWriterSize(w, 64<<10)
-		io.WriteString(b, `{"file_base64":"`)
+		b.WriteString(`{"file_base64":"`)
 		left := characters
 		for left > 0 {
 			n := min(left, len(encoded))
-			io.WriteString(b, encoded[:n])
+			b.WriteString(encoded[:n])
 			left -= n
 		}
-		io.WriteString(b, `","status":"completed"}`)
+		b.WriteString(`","status":"completed"}`)
 		b.Flush()
 	}, func(o *Options) { o.Timeout, o.BodyTimeout = time.Minute, 2*time.Minute })
 	s.files.discard = true

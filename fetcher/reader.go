@@ -143,13 +143,13 @@ func (r *reader) object(l *members, top bool) error {
 
 // eachField reads an object; f reads the value of each member.
 func (r *reader) eachField(f func(name field) error) error {
-	if _, err := r.token(); err != nil {
+	if err := r.token(); err != nil {
 		return err
 	}
 	for {
 		switch r.dec.PeekKind() {
 		case '}':
-			_, err := r.token()
+			err := r.token()
 			return err
 		case '"':
 			raw, err := r.dec.ReadValue()
@@ -236,7 +236,7 @@ func (r *reader) errorObject(e *errorValue) error {
 
 // files reads the array files.
 func (r *reader) files(l *members) error {
-	if _, err := r.token(); err != nil {
+	if err := r.token(); err != nil {
 		return err
 	}
 	for r.dec.PeekKind() != ']' {
@@ -257,7 +257,7 @@ func (r *reader) files(l *members) error {
 		f.clip()
 		l.files = append(l.files, f)
 	}
-	_, err := r.token()
+	err := r.token()
 	return err
 }
 
@@ -281,7 +281,7 @@ func (r *reader) file(f *fileValue) error {
 
 // membersNamed reads an object; want says where the member of that name goes, nil: nowhere.
 func (r *reader) membersNamed(want func(name string) *value) error {
-	if _, err := r.token(); err != nil {
+	if err := r.token(); err != nil {
 		return err
 	}
 	for r.dec.PeekKind() != '}' {
@@ -302,7 +302,7 @@ func (r *reader) membersNamed(want func(name string) *value) error {
 			return err
 		}
 	}
-	_, err := r.token()
+	err := r.token()
 	return err
 }
 
@@ -311,7 +311,7 @@ func (r *reader) skip() error {
 	depth := r.dec.StackDepth()
 	for {
 		before := r.dec.InputOffset()
-		if _, err := r.token(); err != nil {
+		if err := r.token(); err != nil {
 			return err
 		}
 		if r.dec.StackDepth() <= depth {
@@ -323,13 +323,13 @@ func (r *reader) skip() error {
 	}
 }
 
-// token reads one token and watches the depth.
-func (r *reader) token() (jsontext.Token, error) {
-	t, err := r.dec.ReadToken()
+// token passes over one token and watches the depth.
+func (r *reader) token() error {
+	_, err := r.dec.ReadToken()
 	if err == nil && r.dec.StackDepth() > maxDepth {
-		return t, errDepth
+		return errDepth
 	}
-	return t, err
+	return err
 }
 
 // explain makes a *syntaxError of the decoder's own errors.

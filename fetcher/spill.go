@@ -58,7 +58,7 @@ type spill struct {
 
 	copying  sink // of a result_text that is an object or array
 	copyAt   int  // its depth
-	copyFrom int  // in in
+	copyFrom int  // an index of in
 	copied   [2]sink
 }
 

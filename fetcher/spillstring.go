@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -80,7 +81,7 @@ func (s *spill) inEscape() error {
 		if c == 'u' {
 			return nil
 		}
-		i := bytes.IndexByte([]byte(`"\/bfnrt`), c)
+		i := strings.IndexByte(`"\/bfnrt`, c)
 		if i < 0 {
 			return errEscape
 		}

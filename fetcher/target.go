@@ -214,11 +214,6 @@ func (t template) url(remoteID string) (*url.URL, error) {
 	}, nil
 }
 
-// origin names scheme, host and port of an https URL in one form.
-func origin(host string, port uint16) string {
-	return strings.ToLower(host) + ":" + strconv.Itoa(int(port))
-}
-
 func isHex(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }

@@ -129,7 +129,7 @@ func checkJSON(r io.Reader) error {
 	if err := dec.SkipValue(); err != nil {
 		return err
 	}
-	if _, err := dec.ReadToken(); err != io.EOF {
+	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
 		return errTrailing
 	}
 	return nil

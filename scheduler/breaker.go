@@ -55,11 +55,6 @@ func (b *breaker) may(now time.Time, limit, inFlight int, schedule []time.Durati
 	return false, time.Time{}
 }
 
-// spent reports whether nothing but a new sweep will make it try again.
-func (b *breaker) spent(schedule []time.Duration) bool {
-	return b.open && !b.probe && !b.first && b.probes >= len(schedule)
-}
-
 // begin notes that a poll began, and reports whether it is a probe.
 func (b *breaker) begin() bool {
 	if !b.open {

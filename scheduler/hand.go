@@ -144,7 +144,7 @@ func (s *Scheduler) NextPoll(o *order.Order) time.Time {
 	if s.run != nil && o.Due(s.run.rec.Tick, s.run.rec.StartedAt, s.run.byHand) && (o.Polls > 0 || o.SubmittedAt.Before(s.run.rec.StartedAt)) {
 		return wall // in the running sweep
 	}
-	next := wall.Add(s.line.due.Sub(time.Now())).Round(time.Second)
+	next := wall.Add(time.Until(s.line.due)).Round(time.Second)
 	for range 1000 {
 		if !o.NotBefore.After(next.Add(time.Minute)) {
 			return next
@@ -159,7 +159,7 @@ func (s *Scheduler) NextPoll(o *order.Order) time.Time {
 func (s *Scheduler) nextTick() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.wall().Add(s.line.due.Sub(time.Now())).Round(time.Second)
+	return s.wall().Add(time.Until(s.line.due)).Round(time.Second)
 }
 
 // ClockDoubted reports whether the wall clock is doubted: deadlines and retention rest (GUARANTEES, G12).

@@ -104,7 +104,7 @@ func (w *world) Fetch(ctx context.Context, a order.Ask) order.Observation {
 	defer w.mu.Unlock()
 	w.at[key]--
 	w.now--
-	obs.StartedAt, obs.Duration = w.wallTime().Add(began.Sub(time.Now())), time.Since(began)
+	obs.StartedAt, obs.Duration = w.wallTime().Add(time.Until(began)), time.Since(began)
 	w.polls = append(w.polls, seenPoll{a.Seller.ID, a.RemoteID, began, time.Now(), obs.Outcome})
 	return obs
 }

@@ -128,7 +128,8 @@ func (l *lane) began(now time.Time) {
 		for i := max(0, len(l.starts)-(n-1)); i < len(l.starts); i++ {
 			kept = append(kept, l.starts[(l.start+i)%len(l.starts)])
 		}
-		l.starts, l.start = append(kept, now), 0
+		kept = append(kept, now)
+		l.starts, l.start = kept, 0
 	default:
 		l.starts[l.start] = now
 		l.start = (l.start + 1) % n

@@ -56,7 +56,7 @@ func (s *Scheduler) start(ctx context.Context) error {
 	if len(latest) > 0 && latest[0].State == order.SweepRunning {
 		rec := latest[0]
 		if !catchUp {
-			s.resume(ctx, rec)
+			s.resume(rec)
 			return nil
 		}
 		rec.Remaining = max(0, rec.Due-rec.Polled)
@@ -82,9 +82,9 @@ func (s *Scheduler) start(ctx context.Context) error {
 }
 
 // resume goes on with the sweep that a stop or a crash interrupted, under its id.
-func (s *Scheduler) resume(ctx context.Context, rec order.Sweep) {
+func (s *Scheduler) resume(rec order.Sweep) {
 	s.log.Info("sweep goes on", zap.Uint64("sweep", rec.ID), zap.Uint64("tick", rec.Tick), zap.Int64("polled", rec.Polled))
-	s.launch(ctx, &run{rec: rec, began: time.Now(), byHand: rec.Trigger == order.TriggerManual})
+	s.launch(&run{rec: rec, began: time.Now(), byHand: rec.Trigger == order.TriggerManual})
 }
 
 // begin closes the running sweep and starts the next. Only the loop calls it.
@@ -122,12 +122,12 @@ func (s *Scheduler) begin(ctx context.Context, trigger order.Trigger, dueOnly bo
 		}
 	}
 	s.mu.Unlock()
-	s.launch(ctx, r)
+	s.launch(r)
 	return rec, nil
 }
 
 // launch makes r the running sweep: what the lanes still hold goes on at once, and the scan brings the rest.
-func (s *Scheduler) launch(ctx context.Context, r *run) {
+func (s *Scheduler) launch(r *run) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -298,7 +298,7 @@ func (s *Scheduler) closeRun(ctx context.Context, by order.Trigger) {
 	r.rec.Close(by, wall)
 	var ends []*flight
 	if r.rec.Trigger == order.TriggerCron && r.scanned && !s.fault {
-		ends = s.leftOver(r)
+		ends = s.leftOver()
 	}
 	s.run = nil
 	s.metrics.SweepRunning.Set(0)
@@ -374,7 +374,7 @@ func (s *Scheduler) sort(r *run) (oldest time.Time) {
 
 // leftOver lists the orders that a whole cron sweep skipped or left resting at
 // sellers all of whose polls in it were dead or throttled. The lock is held.
-func (s *Scheduler) leftOver(r *run) []*flight {
+func (s *Scheduler) leftOver() []*flight {
 	now := time.Now()
 	var left []*flight
 	for _, l := range s.lanes {

@@ -20,7 +20,7 @@ func (h laneHeap) Swap(i, j int) {
 }
 func (h laneHeap) Push(x any) {
 	l := x.(*lane)
-	h.host.heap = append(h.heap, l)
+	h.host.heap = append(h.host.heap, l)
 	l.place = len(h.heap)
 }
 func (h laneHeap) Pop() any {
