@@ -62,7 +62,7 @@ func New(r prometheus.Registerer) *Metrics {
 
 		OrdersOverdue: gauge("poller_orders_overdue", "Orders left over from an earlier tick, not because of their seller; set at each tick."),
 		OldestOverdue: gauge("poller_oldest_overdue_seconds", "For how long the oldest overdue order has been due; set at each tick."),
-		Transitions:   counters("poller_transitions_total", "Orders that ended in a poll's wake, by state and failure code.", "to", "code"),
+		Transitions:   counters("poller_transitions_total", "Orders that ended, by state and failure code.", "to", "code"),
 
 		SellersInTrouble: gauge("poller_sellers_in_trouble", "Sellers whose last answered or failed poll was neither valid nor throttled."),
 		SellersOverQuota: gauge("poller_sellers_over_quota", "Sellers whose completed answers wait because of results.max_per_seller."),
@@ -100,6 +100,16 @@ func New(r prometheus.Registerer) *Metrics {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
+}
+
+// Ended counts a transition that is durable, whatever brought it about.
+func (m *Metrics) Ended(o *order.Order) {
+	code := ""
+	if o.Failure != nil {
+		code = o.Failure.Code
+	}
+	m.Transitions.WithLabelValues(string(o.State), code).Inc()
+	m.ResultsBytes.Add(float64(o.Result.Stored()))
 }
 
 func counter(name, help string) prometheus.Counter {

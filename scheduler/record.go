@@ -237,15 +237,9 @@ func (s *Scheduler) tell(f *flight) {
 	o := &d.Order
 	switch {
 	case o.Ended():
-		code := ""
 		fields := []zap.Field{zap.String("order_id", o.ID), zap.String("seller_id", o.SellerID), zap.String("state", string(o.State)), zap.Uint64("polls", o.Polls)}
 		if o.Failure != nil {
-			code = o.Failure.Code
-			fields = append(fields, zap.String("code", code), zap.String("message", o.Failure.Message))
-		}
-		s.metrics.Transitions.WithLabelValues(string(o.State), code).Inc()
-		if o.Result != nil {
-			s.metrics.ResultsBytes.Add(float64(o.Result.Stored()))
+			fields = append(fields, zap.String("code", o.Failure.Code), zap.String("message", o.Failure.Message))
 		}
 		s.log.Info("order ended", fields...)
 	case o.Held != nil && c.Before.Held == nil:

@@ -121,4 +121,7 @@ func (t *txn) end(x *stored, n *order.Order, event uint64) {
 	t.count(n.Ref.Seller, -1, out.stored)
 	t.states[order.StateProcessing]--
 	t.states[n.State]++
+	if t.s.opts.ObserveEnd != nil {
+		t.ends = append(t.ends, n)
+	}
 }

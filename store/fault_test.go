@@ -15,7 +15,9 @@ import (
 
 func TestRefusedForSpace(t *testing.T) {
 	write := func(e error) error { return &fs.PathError{Op: "write", Path: "/x/poller.db", Err: e} }
-	grow := func(e error) error { return fmt.Errorf("file resize error: %s", &fs.PathError{Op: "truncate", Path: "x", Err: e}) }
+	grow := func(e error) error {
+		return fmt.Errorf("file resize error: %s", &fs.PathError{Op: "truncate", Path: "x", Err: e})
+	}
 	tests := []struct {
 		err  error
 		want bool
@@ -222,7 +224,9 @@ func TestNeighboursOfAPanic(t *testing.T) {
 			results <- fn()
 		}()
 	}
-	call(func() error { return s.Record(context.Background(), &order.Batch{Changes: []*order.Change{complete(list[0].Ref)}}) })
+	call(func() error {
+		return s.Record(context.Background(), &order.Batch{Changes: []*order.Change{complete(list[0].Ref)}})
+	})
 	call(func() error {
 		return s.Record(context.Background(), &order.Batch{Changes: []*order.Change{
 			change(list[1].Ref, func(o *order.Order) { o.Polls = 7 }),

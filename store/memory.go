@@ -62,7 +62,10 @@ type memory struct {
 func (s *Store) load(ctx context.Context, tx *bolt.Tx) error {
 	m := &s.mem
 	m.usage = make(map[uint32]usage)
-	m.states = make(map[order.State]int64)
+	m.states = make(map[order.State]int64, len(order.States))
+	for _, st := range order.States {
+		m.states[st] = 0
+	}
 	if err := s.loadCounters(tx); err != nil {
 		return err
 	}
@@ -181,15 +184,11 @@ func (s *Store) SellerUsage(number uint32) (activeOrders, resultBytes int64) {
 	return u.active, u.bytes
 }
 
-// Counts returns the number of orders kept, by state.
+// Counts returns the number of orders kept, by state; every state is there.
 func (s *Store) Counts() map[order.State]int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	c := make(map[order.State]int64, len(order.States))
-	for _, st := range order.States {
-		c[st] = s.mem.states[st]
-	}
-	return c
+	return maps.Clone(s.mem.states)
 }
 
 // Held returns the number of orders that the fuse holds.

@@ -33,6 +33,8 @@ type Options struct {
 	WebhookEvents []order.EventType
 	// ObserveCommit, if not nil, is told how long each commit took, successful or not. It must not block.
 	ObserveCommit func(time.Duration)
+	// ObserveEnd, if not nil, is told of each transition once it is durable. It must not block or change the order.
+	ObserveEnd func(*order.Order)
 
 	// MapSize is how much of the file, in bytes, is mapped from the start: as long as it is smaller no
 	// growth waits for readers. Address space, not memory. Default 1 GiB (64 MiB on 32 bits).

@@ -27,6 +27,7 @@ type txn struct {
 	held   int64
 	active int
 	ids    map[uint32]string // of new sellers
+	ends   []*order.Order    // that had their transition
 
 	// err is the first error that bbolt returned. Puts after it do nothing.
 	err error

@@ -220,6 +220,9 @@ func (s *Store) commitTxn(tx *bolt.Tx, t *txn) (err error) {
 	s.durable.Store(id)
 	s.size.Store(t.size)
 	t.finish(s)
+	for _, o := range t.ends {
+		s.opts.ObserveEnd(o)
+	}
 	return nil
 }
 

@@ -104,6 +104,7 @@ func (a *app) openData(ctx context.Context) (err error) {
 	a.store, err = store.Open(ctx, store.Options{
 		Path: c.Store.BBolt, KeyFile: c.Secrets.KeyFile, DataDir: c.DataDir,
 		ObserveCommit: func(d time.Duration) { a.metrics.CommitDuration.Observe(d.Seconds()) },
+		ObserveEnd:    a.metrics.Ended,
 		Log:           a.log.Named("store"), Now: a.now,
 	})
 	if err != nil {

@@ -118,7 +118,10 @@ func (p *program) liveTable(d *demo) func(map[string]*order.View) error {
 			fmt.Fprintf(&b, "\x1b[%dA", drawn)
 		}
 		for _, l := range lines {
-			b.WriteString(order.Clip(l, width-1) + "\x1b[K\n")
+			if r := []rune(l); len(r) >= width { // a line that wraps can't be drawn over
+				l = string(r[:width-1])
+			}
+			b.WriteString(l + "\x1b[K\n")
 		}
 		b.WriteString("\x1b[J")
 		drawn = len(lines)
