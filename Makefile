@@ -49,4 +49,4 @@ check: ## everything that CI asks for
 	scripts/check-binary.sh $(BINARY)
 	$(BINARY) --config config.yaml check-config
 	$(MAKE) demo
-	$(MAKE) fuzz FUZZTIME=3s
+	$(MAKE) fuzz FUZZTIME=2000x # a count: a time that runs out on a busy machine is now and then taken for a failure

@@ -9,7 +9,7 @@ import (
 	"poller/order"
 )
 
-// ErrForeign: the folder belongs to another database, or to something that is
+// ErrForeign says that the folder belongs to another database, or to something that is
 // not poller at all. Nothing in it was changed (GUARANTEES, G8).
 var ErrForeign = errors.New("not this database's results folder")
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -118,7 +119,7 @@ func (r *reader) fill(p []byte) (int, error) {
 	}
 	n, err := io.ReadAtLeast(r.file, p, 1)
 	switch {
-	case err == io.EOF: //nolint:errorlint // ReadAtLeast returns it as it is
+	case errors.Is(err, io.EOF):
 		return 0, damaged(r.want.ObjectKey, "it was cut short while it was read")
 	case err != nil:
 		return 0, explain("reading", r.want.ObjectKey, err)

@@ -7,8 +7,9 @@ import (
 )
 
 // quantum is how much worker time a lane may use before lanes that used less
-// go first. It keeps one seller's orders together, over few kept connections, as long as that costs the others little.
-const quantum = 100 * time.Millisecond
+// go first. It keeps one seller's orders together, over few kept connections, as long as that costs the others little:
+// a connection that is not kept until the lane's next turn costs as much as 30 polls.
+const quantum = time.Second
 
 // Rests of a lane that was throttled without a readable Retry-After.
 const (
@@ -56,10 +57,14 @@ type target struct{ id, remoteID string }
 // level is how many quanta of worker time the lane has used in this sweep.
 func (l *lane) level() int64 { return int64(l.used / quantum) }
 
-// before orders lanes by turn: least worker time first, then the order of the store.
+// before orders lanes by turn: least worker time first, then fewest polls in
+// flight, then the order of the store. A lane thus opens another connection only when no other lane waits for its first.
 func (l *lane) before(o *lane) bool {
 	if a, b := l.level(), o.level(); a != b {
 		return a < b
+	}
+	if l.inFlight != o.inFlight {
+		return l.inFlight < o.inFlight
 	}
 	return l.seller.Number < o.seller.Number
 }

@@ -43,15 +43,15 @@ type batchWriter struct {
 	t     *txn
 	r     *reader
 	b     *order.Batch
-	limit int // of sellers that may lose orders; 0: none
+	x     stored // the order at hand
+	limit int    // of sellers that may lose orders; 0: none
 }
 
 // change decides and writes one change.
 func (w *batchWriter) change(c *order.Change) {
 	c.Before, c.Decision, c.Err = order.Order{}, order.Decision{}, nil
-	x, err := w.r.order(c.Ref)
-	if err != nil {
-		c.Err = err
+	x := &w.x
+	if c.Err = w.r.orderInto(x, c.Ref); c.Err != nil {
 		return
 	}
 	c.Before = x.Order

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // On-disk format of the whole store, and the first version of poller that reads it.
@@ -36,7 +37,7 @@ func openFile(o *Options) (*bolt.DB, error) {
 		return nil, err
 	}
 	db, err := openBolt(o.Path, o)
-	if errors.Is(err, bolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("%w: another daemon uses %s; stop it first", ErrInUse, o.Path)
 	}
 	return db, err

@@ -82,8 +82,8 @@ func (r *reader) event(k, v []byte) (order.Event, bool) {
 
 // withOrder gives an event of a transition its order.
 func (r *reader) withOrder(ev *order.Event) {
-	x, err := r.readEnded(ev.Ref)
-	if err != nil || x.Erased {
+	x := new(stored)
+	if r.readEnded(x, ev.Ref) != nil || x.Erased {
 		ev.Erased = true
 		return
 	}

@@ -16,7 +16,7 @@ import (
 func TestRefusedForSpace(t *testing.T) {
 	write := func(e error) error { return &fs.PathError{Op: "write", Path: "/x/poller.db", Err: e} }
 	grow := func(e error) error {
-		return fmt.Errorf("file resize error: %s", &fs.PathError{Op: "truncate", Path: "x", Err: e})
+		return errors.New("file resize error: " + (&fs.PathError{Op: "truncate", Path: "x", Err: e}).Error())
 	}
 	tests := []struct {
 		err  error
@@ -33,7 +33,7 @@ func TestRefusedForSpace(t *testing.T) {
 		{grow(syscall.EIO), false},
 		{syscall.ENOSPC, false}, // a sync: it is not known what is on disk
 		{syscall.EIO, false},
-		{fmt.Errorf("file sync error: %s", syscall.ENOSPC), false},
+		{errors.New("file sync error: " + syscall.ENOSPC.Error()), false},
 		{errors.New("mmap allocate error: no space left on device"), false},
 	}
 	for _, tt := range tests {

@@ -148,7 +148,7 @@ func TestChecksum(t *testing.T) {
 	if _, ok := open(bCold.seed, refKey(order.Ref{Seller: 3, Order: 5}), rec); ok {
 		t.Error("under another key, not noticed")
 	}
-	for n := range len(rec) {
+	for n := range rec {
 		if _, ok := open(bCold.seed, key, rec[:n]); ok {
 			t.Errorf("cut to %d bytes, not noticed", n)
 		}

@@ -72,8 +72,8 @@ func (t *txn) endEach(b *bucket, prefix []byte, limit int, decide func(order.Ord
 	r := t.reader()
 	c := t.bucket(b).Cursor()
 	for k, _ := c.Seek(prefix); k != nil && hasPrefix(k, prefix); k, _ = c.Next() {
-		x, err := r.processing(parseRef(k))
-		if err != nil {
+		x := new(stored)
+		if r.processing(x, parseRef(k)) != nil {
 			continue
 		}
 		if len(list) == limit {

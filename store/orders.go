@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,13 @@ type reader struct {
 	s                       *Store
 	cold, hot, ended, names *bolt.Bucket
 	sellerID                func(uint32) string
+
+	key   []byte       // of the order being read
+	next  *bolt.Cursor // over cold
+	after []byte       // where it stands; nil: nowhere
+	// In a writing transaction: how often cold was changed, which ends the cursor.
+	changes *int
+	seen    int
 }
 
 func (s *Store) reader(tx *bolt.Tx) *reader {
@@ -35,61 +43,88 @@ func (s *Store) reader(tx *bolt.Tx) *reader {
 func (t *txn) reader() *reader {
 	return &reader{
 		s: t.s, cold: t.bucket(bCold), hot: t.bucket(bHot), ended: t.bucket(bEnded),
-		names: t.bucket(bNames), sellerID: t.sellerID,
+		names: t.bucket(bNames), sellerID: t.sellerID, changes: &t.coldChanges,
 	}
 }
 
 // order reads an order. Errors: order.ErrNotFound, order.ErrDamaged.
 func (r *reader) order(ref order.Ref) (*stored, error) {
-	x, err := r.processing(ref)
-	if errors.Is(err, order.ErrEnded) {
-		return r.readEnded(ref)
+	x := new(stored)
+	if err := r.orderInto(x, ref); err != nil {
+		return nil, err
 	}
-	return x, err
+	return x, nil
+}
+
+// orderInto is order without a new place: what x held before is gone.
+func (r *reader) orderInto(x *stored, ref order.Ref) error {
+	err := r.processing(x, ref)
+	if errors.Is(err, order.ErrEnded) {
+		return r.readEnded(x, ref)
+	}
+	return err
 }
 
 // processing reads an order in processing. Errors: order.ErrEnded if it has no
 // hot record, which also an order has that does not exist; order.ErrDamaged.
-func (r *reader) processing(ref order.Ref) (*stored, error) {
-	key := refKey(ref)
-	d, found, ok := r.s.get(r.hot, bHot, key)
+func (r *reader) processing(x *stored, ref order.Ref) error {
+	r.key = appendRef(r.key[:0], ref)
+	d, found, ok := r.s.get(r.hot, bHot, r.key)
 	if !found {
-		return nil, refErr(ref, order.ErrEnded)
+		return refErr(ref, order.ErrEnded)
 	}
-	var x stored
+	*x = stored{}
 	if ok {
 		decodeHot(&d, &x.Order, &x.told)
-		ok = r.s.whole(d.ok(), bHot, key)
+		ok = r.s.whole(d.ok(), bHot, r.key)
 	}
-	// Both halves are looked at, so that both are known if both are damaged.
-	if !r.readCold(key, &x) || !ok {
-		return nil, refErr(ref, order.ErrDamaged)
-	}
-	x.Ref, x.SellerID = ref, r.sellerID(ref.Seller)
-	return &x, nil
+	return r.complete(x, ref, ok)
 }
 
 // readEnded reads an ended order. Errors: order.ErrNotFound, order.ErrDamaged.
-func (r *reader) readEnded(ref order.Ref) (*stored, error) {
-	key := refKey(ref)
-	d, found, ok := r.s.get(r.ended, bEnded, key)
+func (r *reader) readEnded(x *stored, ref order.Ref) error {
+	r.key = appendRef(r.key[:0], ref)
+	d, found, ok := r.s.get(r.ended, bEnded, r.key)
 	if !found {
-		return nil, refErr(ref, order.ErrNotFound)
+		return refErr(ref, order.ErrNotFound)
 	}
-	var x stored
+	*x = stored{}
 	if ok {
-		ok = r.s.whole(decodeEnded(&d, &x.Order, &x.ended, &x.told), bEnded, key)
+		ok = r.s.whole(decodeEnded(&d, &x.Order, &x.ended, &x.told), bEnded, r.key)
 	}
-	if !r.readCold(key, &x) || !ok {
-		return nil, refErr(ref, order.ErrDamaged)
+	return r.complete(x, ref, ok)
+}
+
+// complete adds what was submitted. Both halves are looked at, so that both are
+// known if both are damaged.
+func (r *reader) complete(x *stored, ref order.Ref, ok bool) error {
+	if !r.readCold(r.key, x) || !ok {
+		return refErr(ref, order.ErrDamaged)
 	}
 	x.Ref, x.SellerID = ref, r.sellerID(ref.Seller)
-	return &x, nil
+	return nil
 }
 
 func (r *reader) readCold(key []byte, x *stored) bool {
-	d, found, ok := r.s.get(r.cold, bCold, key)
-	return ok && r.s.whole(found && decodeCold(&d, &x.Order, &x.cold), bCold, key)
+	// Orders are mostly read in order: the next record is mostly the one wanted.
+	if r.next == nil || r.changes != nil && *r.changes != r.seen {
+		r.next, r.after = r.cold.Cursor(), nil
+		if r.changes != nil {
+			r.seen = *r.changes
+		}
+	}
+	k, rec := r.after, []byte(nil)
+	if k != nil {
+		k, rec = r.next.Next()
+	}
+	if !bytes.Equal(k, key) {
+		k, rec = r.next.Seek(key)
+	}
+	if r.after = k; !bytes.Equal(k, key) {
+		return r.s.whole(false, bCold, key)
+	}
+	d, ok := r.s.open(bCold, key, rec)
+	return ok && r.s.whole(decodeCold(&d, &x.Order, &x.cold), bCold, key)
 }
 
 func refErr(ref order.Ref, err error) error {
@@ -149,8 +184,9 @@ func (s *Store) Load(ctx context.Context, refs []order.Ref) ([]order.Order, erro
 	list := make([]order.Order, 0, len(refs))
 	err := s.view(ctx, func(tx *bolt.Tx) error {
 		r := s.reader(tx)
+		var x stored
 		for _, ref := range refs {
-			if x, err := r.processing(ref); err == nil {
+			if r.processing(&x, ref) == nil {
 				list = append(list, x.Order)
 			}
 		}

@@ -44,11 +44,11 @@ type expirer struct {
 // the webhook has not been told of are put off, once.
 func (x *expirer) candidates(before time.Time, limit int) [][]byte {
 	var list, later [][]byte
+	var o stored
 	end := endsKey(before, order.Ref{})
 	c := x.t.bucket(bEnds).Cursor()
 	for k, _ := c.First(); k != nil && string(k) < string(end) && len(list) < limit && len(later) < limit; k, _ = c.Next() {
-		o, err := x.r.readEnded(parseRef(k[8:]))
-		if err != nil {
+		if x.r.readEnded(&o, parseRef(k[8:])) != nil {
 			continue
 		}
 		first := string(k) == string(endsKey(o.EndedAt, o.Ref))
@@ -71,8 +71,8 @@ func (x *expirer) candidates(before time.Time, limit int) [][]byte {
 func (x *expirer) expire(endsKey []byte) bool {
 	t := x.t
 	ref := parseRef(endsKey[8:])
-	o, err := x.r.readEnded(ref)
-	if err != nil {
+	var o stored
+	if x.r.readEnded(&o, ref) != nil {
 		return false
 	}
 	key := refKey(ref)

@@ -17,8 +17,9 @@ type txn struct {
 	buckets [32]*bolt.Bucket
 	webhook map[order.EventType]bool
 
-	puts int   // everything written so far
-	size int64 // of the database
+	puts        int   // everything written so far
+	coldChanges int   // ... in bCold
+	size        int64 // of the database
 
 	counters
 	fuse   *order.Fuse // nil: unchanged
@@ -59,14 +60,21 @@ func (t *txn) put(b *bucket, key []byte, e encoder) {
 func (t *txn) mark(b *bucket, key []byte) { t.putRaw(b, key, nil) }
 
 func (t *txn) putRaw(b *bucket, key, value []byte) {
-	t.puts++
+	t.wrote(b)
 	if t.err == nil {
 		t.err = t.bucket(b).Put(key, value)
 	}
 }
 
-func (t *txn) delete(b *bucket, key []byte) {
+func (t *txn) wrote(b *bucket) {
 	t.puts++
+	if b == bCold {
+		t.coldChanges++
+	}
+}
+
+func (t *txn) delete(b *bucket, key []byte) {
+	t.wrote(b)
 	if t.err == nil {
 		t.err = t.bucket(b).Delete(key)
 	}

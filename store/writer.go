@@ -249,7 +249,7 @@ func (s *Store) rolledBack(id uint64) bool {
 	if err != nil {
 		return false
 	}
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }() // of a read: never fails
 	return uint64(tx.ID()) < id
 }
 

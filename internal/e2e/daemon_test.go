@@ -101,6 +101,16 @@ func (l logLine) number(k string) int  { v, _ := l[k].(float64); return int(v) }
 // start runs poller on the site and returns when it serves. It is killed when the test ends.
 func (s *site) start() *daemon {
 	s.t.Helper()
+	d := s.startWithToken("")
+	token, err := os.ReadFile(s.data("api.token"))
+	noError(s.t, err, "reading the token")
+	d.token = strings.TrimSpace(string(token))
+	return d
+}
+
+// startWithToken is start for a configuration with a token file of its own.
+func (s *site) startWithToken(token string) *daemon {
+	s.t.Helper()
 	d := &daemon{site: s, log: &journal{}, exited: make(chan struct{})}
 	d.cmd = exec.CommandContext(context.Background(), binary, "--config", s.configFile(), "serve")
 	stderr, err := d.cmd.StderrPipe()
@@ -127,9 +137,7 @@ func (s *site) start() *daemon {
 	})
 	serving := d.waitLog("serving", nil)
 	d.api, d.metrics = serving.text("api"), strings.TrimSuffix(serving.text("metrics"), "/metrics")
-	token, err := os.ReadFile(s.data("api.token"))
-	noError(s.t, err, "reading the token")
-	d.token = strings.Fields(string(token))[0]
+	d.token = token
 	return d
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -155,7 +156,7 @@ func TestReload(t *testing.T) {
 	for key, want := range map[string][3]string{
 		"fetch.workers":   {"configuration changed", "512", "33"},
 		"orders.deadline": {"configuration changed", "3d", "5d"},
-		"store.bbolt":     {"configuration changed, but this takes a restart", s.data("poller.db"), filepath.Join(s.dir, "elsewhere.db")},
+		"store.bbolt":     {"configuration changed, but this takes a restart", strconv.Quote(s.data("poller.db")), strconv.Quote(filepath.Join(s.dir, "elsewhere.db"))},
 	} {
 		line := d.waitLog(want[0], func(l logLine) bool { return l.text("key") == key })
 		equal(t, key, [2]string{line.text("old"), line.text("new")}, [2]string{want[1], want[2]})
