@@ -27,22 +27,22 @@ type members struct {
 }
 
 // answer is what poller reads of an answer; it is JSON, its rules are not judged yet.
-type answer struct{ top, result members }
+type answer struct {
+	top    members
+	result *members // nil: none, as in most answers
+}
 
 // get is a member, from the top level if both have it.
 func (a *answer) get(f field) *value {
-	if v := &a.top.v[f]; v.kind != 0 {
-		return v
-	}
-	return &a.result.v[f]
+	return &a.of(f).v[f]
 }
 
 // of is the level that get takes f from.
 func (a *answer) of(f field) *members {
-	if a.top.v[f].kind != 0 {
+	if a.top.v[f].kind != 0 || a.result == nil {
 		return &a.top
 	}
-	return &a.result
+	return a.result
 }
 
 // syntaxError: the answer is not the JSON of SPEC §2.

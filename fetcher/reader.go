@@ -127,7 +127,8 @@ func (r *reader) object(l *members, top bool) error {
 			if !top || kind != '{' {
 				return r.skip()
 			}
-			return r.object(&r.a.result, false)
+			r.a.result = new(members)
+			return r.object(r.a.result, false)
 		case name == fFiles && kind == '[':
 			v.kind = kind
 			return r.files(l)

@@ -221,7 +221,9 @@ func (p Policy) clockStep(o Order, kind Outcome, e Evidence, now time.Time) time
 	if o.LastPolledAt.IsZero() {
 		return 0
 	}
-	if kind != RejectedResult && !e.SellerValidAt.After(o.LastPolledAt) {
+	// Times are kept in milliseconds: a valid answer in the same one as the order's last poll was another order's, unless it was its own.
+	meanwhile := e.SellerValidAt.After(o.LastPolledAt) || e.SellerValidAt.Equal(o.LastPolledAt) && !o.LastOutcome.Valid()
+	if kind != RejectedResult && !meanwhile {
 		return 0
 	}
 	return min(max(now.Sub(o.LastPolledAt), 0), 2*p.Interval)

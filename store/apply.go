@@ -40,22 +40,22 @@ func (t *txn) belongsToAnother(key string, ref order.Ref) bool {
 }
 
 // apply writes what follows from a decision about x, which check has passed:
-// order, events, outbox rows, claims and indexes, all in this transaction.
-func (t *txn) apply(x *stored, d order.Decision) order.Order {
-	n := d.Order
+// order, events, outbox rows, claims and indexes, all in this transaction. d.Order is then as written.
+func (t *txn) apply(x *stored, d *order.Decision) {
+	n := &d.Order
 	// These can't be decided.
 	n.Ref, n.ID, n.RemoteID, n.SellerID, n.SubmittedAt = x.Ref, x.ID, x.RemoteID, x.SellerID, x.SubmittedAt
 	key := refKey(n.Ref)
 	end := t.tell(x, d.Events)
 	if n.Ended() {
-		t.end(x, &n, end)
+		t.end(x, n, end)
 	} else {
 		e := newEncoder(96)
-		encodeHot(&e, &n, &x.told)
+		encodeHot(&e, n, &x.told)
 		t.put(bHot, key, e)
 	}
 	if !n.Deadline.Equal(x.Deadline) || !maps.Equal(n.Metadata, x.Metadata) {
-		t.put(bCold, key, encodeCold(&n, &x.cold))
+		t.put(bCold, key, encodeCold(n, &x.cold))
 	}
 	switch held := n.Held != nil && !n.Ended(); {
 	case held && x.Held == nil:
@@ -65,7 +65,6 @@ func (t *txn) apply(x *stored, d order.Decision) order.Order {
 		t.delete(bHeld, key)
 		t.held--
 	}
-	return n
 }
 
 // tell records the events of a decision, and returns the number of the one that tells of the end.

@@ -55,23 +55,22 @@ func (w *batchWriter) change(c *order.Change) {
 		return
 	}
 	c.Before = x.Order
-	d := w.decide(c, x)
+	d := &c.Decision
+	*d = w.decide(c, x)
 	if !d.Dropped && d.GiveUp && !w.t.theFuse().Admit(c.Ref.Seller, w.limit, w.b.Now) {
-		d = d.Hold()
+		*d = d.Hold()
 	}
-	if !d.Dropped {
-		switch err := w.t.check(x, &d); {
-		case errors.Is(err, order.ErrEnded):
-			d = order.Decision{Dropped: true, Order: x.Order}
-		case err != nil:
+	if d.Dropped {
+		return
+	}
+	if err := w.t.check(x, d); err != nil {
+		if !errors.Is(err, order.ErrEnded) {
 			c.Err = err
-			d = order.Decision{Dropped: true, Order: x.Order}
 		}
+		*d = order.Decision{Dropped: true, Order: x.Order}
+		return
 	}
-	if !d.Dropped {
-		d.Order = w.t.apply(x, d)
-	}
-	c.Decision = d
+	w.t.apply(x, d)
 }
 
 // decide asks the change what follows, and asks again if the result names a file that is another order's.

@@ -84,7 +84,7 @@ func (t *txn) endEach(b *bucket, prefix []byte, limit int, decide func(order.Ord
 	}
 	for _, x := range list {
 		if d := decide(x.Order); !d.Dropped && t.check(x, &d) == nil {
-			t.apply(x, d)
+			t.apply(x, &d)
 			n++
 		}
 	}

@@ -71,6 +71,7 @@ func inspect(path string) error {
 // boltMeta is what we need to know of a meta page.
 type boltMeta struct {
 	pageSize uint32
+	root     uint64 // the page where the tree of buckets begins
 	pages    uint64 // all pages in use have a lower number
 	txid     uint64
 }
@@ -111,7 +112,7 @@ func parseMeta(b []byte) *boltMeta {
 	if o.Uint32(b) != boltMagic || o.Uint32(b[4:]) != boltVersion || o.Uint64(b[boltMetaSize-8:]) != h.Sum64() {
 		return nil
 	}
-	m := &boltMeta{pageSize: o.Uint32(b[8:]), pages: o.Uint64(b[40:]), txid: o.Uint64(b[48:])}
+	m := &boltMeta{pageSize: o.Uint32(b[8:]), root: o.Uint64(b[16:]), pages: o.Uint64(b[40:]), txid: o.Uint64(b[48:])}
 	if m.pageSize < boltMinPage || m.pageSize > boltMaxPage {
 		return nil
 	}

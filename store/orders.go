@@ -217,7 +217,8 @@ func (s *Store) UpdateOrder(ctx context.Context, id string, fn func(order.Order)
 		if err := t.check(x, &d); err != nil {
 			return err
 		}
-		o = t.apply(x, d)
+		t.apply(x, &d)
+		o = d.Order
 		return nil
 	})
 	if err != nil {
