@@ -7,12 +7,13 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BINARY := bin/poller
 LINT := go tool -modfile=tools/go.mod golangci-lint
 FUZZTIME ?= 10s
+BENCH ?= -mode sweep
 BENCHTIME ?= 1x
 
 # The race detector needs cgo and a C compiler; the binary itself has neither.
 RACE := $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)" >/dev/null && echo -race)
 
-.PHONY: help build run demo test check bench fuzz lint fmt
+.PHONY: help build run demo test check bench gobench fuzz lint fmt
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -40,7 +41,10 @@ fmt: ## format the code as lint wants it
 fuzz: ## fuzz each target for FUZZTIME (10s)
 	scripts/fuzz.sh $(FUZZTIME)
 
-bench: ## run the benchmarks, each for BENCHTIME (1x)
+bench: ## measure the daemon beside a bare net/http loop; BENCH="-mode files" and the like, BENCH=-help
+	go run ./internal/bench $(BENCH)
+
+gobench: ## run the benchmarks of single packages, each for BENCHTIME (1x)
 	go test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
 
 check: ## everything that CI asks for

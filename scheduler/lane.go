@@ -8,7 +8,7 @@ import (
 
 // quantum is how much worker time a lane may use before lanes that used less
 // go first. It keeps one seller's orders together, over few kept connections, as long as that costs the others little:
-// a connection that is not kept until the lane's next turn costs as much as 30 polls.
+// a connection that is not kept until the lane's next turn costs as much as 15 polls or more.
 const quantum = time.Second
 
 // Rests of a lane that was throttled without a readable Retry-After.

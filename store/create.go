@@ -36,11 +36,28 @@ func openFile(o *Options) (*bolt.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := openBolt(o.Path, o)
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("%w: another daemon uses %s; stop it first", ErrInUse, o.Path)
+	if err := checkUnused(o.Path); err != nil {
+		return nil, err
 	}
-	return db, err
+	db, err := openBolt(o.Path, o)
+	return db, inUse(o.Path, err)
+}
+
+// checkUnused checks the pages of the file while no daemon has it.
+func checkUnused(path string) error {
+	// Opened for reading, bbolt takes the lock and looks at nothing but the head.
+	reading, err := bolt.Open(path, 0, &bolt.Options{ReadOnly: true, Timeout: lockWait, NoStatistics: true})
+	if err != nil {
+		return inUse(path, err)
+	}
+	return errors.Join(checkPages(path), reading.Close())
+}
+
+func inUse(path string, err error) error {
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return fmt.Errorf("%w: another daemon uses %s; stop it first", ErrInUse, path)
+	}
+	return err
 }
 
 // mayCreate says no, and why, unless this is a first start.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -33,7 +34,7 @@ func checkPages(path string) error {
 		return fmt.Errorf("%w: %s has no valid head; restore it from a backup", ErrForeign, path)
 	}
 	w := pageWalker{f: f, meta: m, seen: make([]uint64, m.pages/64+1)}
-	if err := w.page(m.root, 0); err != nil {
+	if err := w.page(m.root, 0, bounds{}); err != nil {
 		return fmt.Errorf("%w: %s: %w; restore it from a backup", errDamaged, path, err)
 	}
 	return nil
@@ -41,6 +42,9 @@ func checkPages(path string) error {
 
 // maxDepth is deeper than any tree of pages can be that is not a loop.
 const maxDepth = 64
+
+// bounds are what the keys of a page lie between, as the page above says; nil: no bound.
+type bounds struct{ from, below []byte }
 
 type pageWalker struct {
 	f    *os.File
@@ -50,7 +54,7 @@ type pageWalker struct {
 }
 
 // page checks a page and all below it.
-func (w *pageWalker) page(id uint64, depth int) error {
+func (w *pageWalker) page(id uint64, depth int, in bounds) error {
 	if id < 2 || id >= w.meta.pages || depth >= maxDepth {
 		return fmt.Errorf("page %d does not exist", id)
 	}
@@ -65,7 +69,7 @@ func (w *pageWalker) page(id uint64, depth int) error {
 	if got := binary.NativeEndian.Uint64(b); got != id {
 		return fmt.Errorf("page %d says that it is page %d", id, got)
 	}
-	return w.elements(b, id, depth)
+	return w.elements(b, id, depth, in)
 }
 
 // read reads a page with the pages that it flows over to.
@@ -93,7 +97,7 @@ func (w *pageWalker) read(id uint64, depth int) ([]byte, error) {
 }
 
 // elements checks what a page, or the page within a small bucket's record, lists.
-func (w *pageWalker) elements(b []byte, id uint64, depth int) error {
+func (w *pageWalker) elements(b []byte, id uint64, depth int, in bounds) error {
 	o := binary.NativeEndian
 	flags, count := o.Uint16(b[8:]), int(o.Uint16(b[10:]))
 	if flags != pageBranch && flags != pageLeaf || flags == pageBranch && count == 0 {
@@ -102,28 +106,50 @@ func (w *pageWalker) elements(b []byte, id uint64, depth int) error {
 	if boltHeader+count*elementSize > len(b) {
 		return fmt.Errorf("page %d lists more than it can hold", id)
 	}
+	branch := flags == pageBranch
+	var last []byte
 	for i := range count {
-		e := b[boltHeader+i*elementSize:]
-		if flags == pageBranch {
-			if uint64(o.Uint32(e))+uint64(o.Uint32(e[4:])) > uint64(len(e)) {
-				return fmt.Errorf("page %d points outside itself", id)
-			}
-			if err := w.page(o.Uint64(e[8:]), depth+1); err != nil {
-				return err
-			}
-			continue
-		}
-		pos, key, value := uint64(o.Uint32(e[4:])), uint64(o.Uint32(e[8:])), uint64(o.Uint32(e[12:]))
-		if pos+key+value > uint64(len(e)) {
+		key, value := element(b, i, branch)
+		if key == nil {
 			return fmt.Errorf("page %d points outside itself", id)
 		}
-		if o.Uint32(e)&bucketLeaf != 0 {
-			if err := w.bucket(e[pos+key:][:value], id, depth); err != nil {
-				return err
+		if i == 0 && bytes.Compare(key, in.from) < 0 || i > 0 && bytes.Compare(key, last) <= 0 || in.below != nil && bytes.Compare(key, in.below) >= 0 {
+			return fmt.Errorf("page %d is not in order", id)
+		}
+		last = key
+		e := b[boltHeader+i*elementSize:]
+		var err error
+		switch {
+		case branch:
+			below := in.below
+			if i+1 < count {
+				below, _ = element(b, i+1, branch)
 			}
+			err = w.page(o.Uint64(e[8:]), depth+1, bounds{key, below})
+		case o.Uint32(e)&bucketLeaf != 0:
+			err = w.bucket(value, id, depth)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// element returns the i-th key of a page, and on a leaf its value; a nil key if they lie outside.
+func element(b []byte, i int, branch bool) (key, value []byte) {
+	o := binary.NativeEndian
+	e := b[boltHeader+i*elementSize:]
+	var pos, ksize, vsize uint64
+	if branch {
+		pos, ksize = uint64(o.Uint32(e)), uint64(o.Uint32(e[4:]))
+	} else {
+		pos, ksize, vsize = uint64(o.Uint32(e[4:])), uint64(o.Uint32(e[8:])), uint64(o.Uint32(e[12:]))
+	}
+	if pos+ksize+vsize > uint64(len(e)) || ksize == 0 && !branch {
+		return nil, nil
+	}
+	return e[pos : pos+ksize : pos+ksize], e[pos+ksize : pos+ksize+vsize]
 }
 
 // bucket checks a bucket: its own tree, or, if it is small, the page within its record.
@@ -132,10 +158,10 @@ func (w *pageWalker) bucket(v []byte, id uint64, depth int) error {
 		return fmt.Errorf("page %d: a bucket without a head", id)
 	}
 	if root := binary.NativeEndian.Uint64(v); root != 0 {
-		return w.page(root, depth+1)
+		return w.page(root, depth+1, bounds{})
 	}
 	if v = v[bucketHeader:]; len(v) < boltHeader || binary.NativeEndian.Uint16(v[8:]) != pageLeaf || depth >= maxDepth {
 		return fmt.Errorf("page %d: a small bucket without a page", id)
 	}
-	return w.elements(v, id, depth+1)
+	return w.elements(v, id, depth+1, bounds{})
 }

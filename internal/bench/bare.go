@@ -47,7 +47,7 @@ func runBare(ctx context.Context, task bareTask) (r bareResult, err error) {
 	if err != nil {
 		return r, err
 	}
-	command := exec.CommandContext(ctx, self, bareCommand) //nolint:gosec // ourselves
+	command := exec.CommandContext(ctx, self, bareCommand)
 	command.Stdin, command.Stderr = bytes.NewReader(in), os.Stderr
 	out, err := command.Output()
 	if err != nil {

@@ -64,7 +64,7 @@ func (b *bench) startDaemon(ctx context.Context, caFile string, urls []string) (
 		return nil, err
 	}
 	defer log.Close()
-	d.command = exec.CommandContext(ctx, b.pollerBinary, "--config", file, "serve") //nolint:gosec // built by us
+	d.command = exec.CommandContext(ctx, b.pollerBinary, "--config", file, "serve")
 	d.command.Stdout, d.command.Stderr = log, log
 	d.command.Cancel = func() error { return d.command.Process.Signal(syscall.SIGTERM) }
 	if err := d.command.Start(); err != nil {
@@ -85,7 +85,15 @@ func (b *bench) startDaemon(ctx context.Context, caFile string, urls []string) (
 	return d, nil
 }
 
-// ready waits until the daemon answers. There is nothing to wait on, so it asks again and again.
+// pause is how long to wait before the daemon is asked again; it tells nobody of its own accord.
+func pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(50 * time.Millisecond):
+	}
+}
+
+// ready returns when the daemon answers.
 func (d *daemon) ready(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -97,7 +105,7 @@ func (d *daemon) ready(ctx context.Context) (err error) {
 				return nil
 			}
 		}
-		time.Sleep(20 * time.Millisecond)
+		pause(ctx)
 	}
 	log, _ := os.ReadFile(filepath.Join(d.dir, "poller.log"))
 	return fmt.Errorf("poller does not answer: %w\n%s", err, log)
@@ -228,15 +236,11 @@ func (d *daemon) sweep(ctx context.Context) (s sweep, err error) {
 	for {
 		var list struct{ Items []sweep }
 		if err := d.call(ctx, http.MethodGet, "/v1/sweeps?limit=1", nil, &list); err != nil {
-			return s, err
+			return s, err // also when ctx has ended
 		}
 		if s = list.Items[0]; s.State != "running" {
 			return s, nil
 		}
-		select {
-		case <-ctx.Done():
-			return s, context.Cause(ctx)
-		case <-time.After(50 * time.Millisecond):
-		}
+		pause(ctx)
 	}
 }

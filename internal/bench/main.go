@@ -101,7 +101,7 @@ func run(ctx context.Context, args []string) (err error) {
 func (b *bench) build(ctx context.Context) error {
 	b.pollerBinary, b.sellerBinary = filepath.Join(b.dir, "poller"), filepath.Join(b.dir, "fakeseller")
 	for binary, pkg := range map[string]string{b.pollerBinary: "poller/cmd/poller", b.sellerBinary: "poller/internal/fakeseller/cmd/fakeseller"} {
-		command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, pkg) //nolint:gosec // constants
+		command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, pkg)
 		command.Env = append(os.Environ(), "CGO_ENABLED=0")
 		command.Stderr = os.Stderr
 		if err := command.Run(); err != nil {

@@ -34,7 +34,7 @@ type account struct {
 
 // startSellers starts that many hosts, which answer after the delay.
 func (b *bench) startSellers(ctx context.Context, hosts int, delay time.Duration) (*sellers, error) {
-	command := exec.CommandContext(ctx, b.sellerBinary, "-dir", b.dir, "-hosts", strconv.Itoa(hosts), "-delay", delay.String()) //nolint:gosec // built by us
+	command := exec.CommandContext(ctx, b.sellerBinary, "-dir", b.dir, "-hosts", strconv.Itoa(hosts), "-delay", delay.String())
 	command.Stderr = os.Stderr
 	s := &sellers{command: command}
 	stdin, err := command.StdinPipe()

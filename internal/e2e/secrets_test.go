@@ -24,7 +24,7 @@ const (
 func TestNoSecretsAnywhere(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 2)
-	s.set("fetch.timeout", "500ms")
+	s.set("fetch.timeout", "500ms", "fetch.breaker_failures", "100") // no breaker: each order is polled
 	noError(t, os.MkdirAll(s.data(""), 0o700), "making the data folder")
 	tokenFile := filepath.Join(s.dir, "token")
 	noError(t, os.WriteFile(tokenFile, []byte(plantedToken+"\n"), 0o600), "writing the token")
