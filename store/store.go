@@ -264,17 +264,26 @@ func (s *Store) SetWebhookEvents(types []order.EventType) {
 
 // view runs fn in a read transaction of what is synced. Whatever fn keeps it must copy.
 func (s *Store) view(ctx context.Context, fn func(*bolt.Tx) error) error {
+	tx, err := s.beginRead(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // of a read: never fails
+	return fn(tx)
+}
+
+// beginRead begins a read transaction of what is synced.
+func (s *Store) beginRead(ctx context.Context) (*bolt.Tx, error) {
 	for {
 		if err := errors.Join(ctx.Err(), s.Err()); err != nil {
-			return err
+			return nil, err
 		}
 		tx, err := s.db.Begin(false)
 		if err != nil {
-			return fmt.Errorf("read: %w", err)
+			return nil, fmt.Errorf("read: %w", err)
 		}
 		if uint64(tx.ID()) <= s.durable.Load() {
-			defer func() { _ = tx.Rollback() }() // of a read: never fails
-			return fn(tx)
+			return tx, nil
 		}
 		_ = tx.Rollback()
 		// A commit is between its last write and its sync.

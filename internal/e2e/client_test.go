@@ -140,14 +140,11 @@ func (d *daemon) call(method, path string, body any, status int, out any) {
 	}
 }
 
-// register puts a seller of a host. more has further members: name, value, …
-func (d *daemon) register(host int, seller string, more ...any) {
+// register puts a seller of a host.
+func (d *daemon) register(host int, seller string) {
 	d.t.Helper()
 	name, value := d.sellers.Credentials(seller)
 	body := object{"status_url": d.sellers.StatusURL(host, seller), "headers": object{name: value}}
-	for i := 0; i < len(more); i += 2 {
-		body[more[i].(string)] = more[i+1]
-	}
 	d.call(http.MethodPut, "/v1/sellers/"+seller, body, http.StatusCreated, nil)
 }
 
@@ -157,7 +154,7 @@ func (d *daemon) submit(seller, order string) {
 	d.call(http.MethodPost, "/v1/orders", object{"order_id": order, "seller_id": seller}, http.StatusCreated, nil)
 }
 
-// submitMany puts in orders by one NDJSON request and returns the sums of its last line.
+// submitMany puts in orders by one NDJSON request.
 func (d *daemon) submitMany(seller string, orders ...string) {
 	d.t.Helper()
 	var lines bytes.Buffer

@@ -1,5 +1,6 @@
 // Package e2e holds the end-to-end tests: the real binary, real TLS sellers,
-// the real API. Nothing in it knows how poller is built.
+// the real API. They know of poller what its users know; only what a kill left
+// on disk is read with the store's own code, from a copy.
 package e2e
 
 import (

@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"net/http"
 	"strings"
 	"testing"
@@ -264,4 +266,10 @@ func (d *daemon) file(order string, n int) answer {
 		d.t.Fatalf("file %d of %s: status %d: %s", n, order, a.status, bytes.TrimSpace(a.body))
 	}
 	return a
+}
+
+// digest is the SHA-256 in hex.
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
 }
