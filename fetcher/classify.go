@@ -31,6 +31,8 @@ func (p *poll) classify(err error, f hopFacts) verdict {
 	}
 	var blocked *blockedError
 	switch {
+	case f.gaveUp:
+		return verdict{order.Unreachable, "connection closed before an answer"}
 	case errors.As(err, &blocked):
 		return verdict{order.Blocked, blocked.reason}
 	case !f.got:

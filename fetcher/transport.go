@@ -94,6 +94,8 @@ type hop struct {
 	begun           time.Time
 	trace           httptrace.ClientTrace
 
+	giveUp context.CancelFunc // ends the request alone
+
 	mu sync.Mutex
 	hopFacts
 }
@@ -106,11 +108,14 @@ type hopFacts struct {
 	isConn    bool // TCP is connected
 	got       bool // the request has a connection
 	reused    bool // ... a kept one
+	tries     int  // connections that the request was sent on
+	gaveUp    bool // ... more than maxTries
 	firstByte bool
 }
 
 func newHop(ctx context.Context) *hop {
-	h := &hop{Context: ctx, begun: time.Now()}
+	h := &hop{begun: time.Now()}
+	h.Context, h.giveUp = context.WithCancel(ctx)
 	h.trace = httptrace.ClientTrace{GotConn: h.gotConn, GotFirstResponseByte: h.gotFirstByte}
 	return h
 }
@@ -124,6 +129,11 @@ func (h *hop) Value(key any) any {
 }
 
 type hopKey struct{}
+
+// maxTries bounds on how many connections one request is sent. net/http sends it again when a kept connection turns out to be
+// closed, and would do so on every one that is kept to the host: a seller that hangs up on every request
+// would use up its neighbours' connections, and see many requests for one poll.
+const maxTries = 2
 
 func hopOf(ctx context.Context) *hop {
 	h, _ := ctx.Value(hopKey{}).(*hop)
@@ -145,7 +155,16 @@ func (h *hop) connected() {
 	h.note(func(f *hopFacts) { f.isConn, f.connectIn = true, d })
 }
 func (h *hop) gotConn(i httptrace.GotConnInfo) {
-	h.note(func(f *hopFacts) { f.got, f.reused, f.firstByte = true, i.Reused, false })
+	gaveUp := false
+	h.note(func(f *hopFacts) {
+		f.tries++
+		f.got, f.reused, f.firstByte = true, i.Reused, false
+		f.gaveUp = i.Reused && f.tries > maxTries
+		gaveUp = f.gaveUp
+	})
+	if gaveUp {
+		h.giveUp()
+	}
 }
 func (h *hop) gotFirstByte() { h.note(func(f *hopFacts) { f.firstByte = true }) }
 

@@ -36,7 +36,7 @@ func TestTheDeadlineEndsAnOrderAtAPollMadeAtOrAfterIt(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := processing()
-			o.LastPolledAt = deadline.Add(-interval)
+			o.LastPolledAt, o.LastUnanswered = deadline.Add(-interval), true
 			c.poll.Tick, c.poll.Evidence = 1, well(c.ended)
 			d := policy().Decide(o, answers(c.outcome, c.began), c.poll, c.ended)
 			wantState(t, d.Order, c.want, c.code)
@@ -66,14 +66,14 @@ func TestNoOrderIsGivenUpOnSilenceWithoutEvidence(t *testing.T) {
 		{"no other host for nearly a day", order.Timeout, last, now.Add(-24 * time.Hour), false, false},
 		{"no other host for a day", order.Timeout, last, now.Add(-24*time.Hour - 1), false, true},
 		{"there is no other host", order.Timeout, last, never, false, true},
-		{"never polled, another host answered since its submission", order.Timeout, never, now.Add(-time.Hour), false, true},
+		{"never polled: one silent poll is not enough", order.Timeout, never, now.Add(-time.Hour), false, false},
 		{"a 500 is an answer", order.HTTPError, last, last.Add(-minute), true, true},
 		{"a timeout after a first hop's answer", order.Timeout, last, last.Add(-minute), true, true},
 		{"processing", order.Processing, last, last.Add(-minute), true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := processing()
-			o.LastPolledAt = c.last
+			o.LastPolledAt, o.LastUnanswered = c.last, !c.last.IsZero()
 			obs := answers(c.outcome, now)
 			obs.Answered = c.answered
 			d := policy().Decide(o, obs, order.Poll{Tick: 1, Evidence: order.Evidence{OtherAnsweredAt: c.other}}, now)
@@ -82,6 +82,21 @@ func TestNoOrderIsGivenUpOnSilenceWithoutEvidence(t *testing.T) {
 			}
 		})
 	}
+
+	// GUARANTEES G28: the first polls of an outage end nobody.
+	t.Run("the poll before was answered, and so was another host after it", func(t *testing.T) {
+		o := processing()
+		o.LastPolledAt = last
+		d := policy().Decide(o, answers(order.Unreachable, now), order.Poll{Tick: 1, Evidence: order.Evidence{OtherAnsweredAt: last.Add(time.Second)}}, now)
+		if d.GiveUp {
+			t.Error("given up at the first silent poll: what others said before shows nothing")
+		}
+		again := now.Add(interval)
+		d = policy().Decide(d.Order, answers(order.Unreachable, again), order.Poll{Tick: 2, Evidence: order.Evidence{OtherAnsweredAt: now.Add(time.Second)}}, again)
+		if !d.GiveUp {
+			t.Error("silent twice, and another host answered in between: not given up")
+		}
+	})
 
 	t.Run("never polled, all others fell silent before its submission", func(t *testing.T) {
 		o := processing()
@@ -100,7 +115,7 @@ func TestTheDeadlinesMessageNamesTheLastTrouble(t *testing.T) {
 		outcomes []order.Outcome
 		want     string
 	}{
-		{"the trouble of the last chance", []order.Outcome{order.HTTPError, order.Timeout}, "last trouble: timeout: detail of timeout"},
+		{"the trouble of the last chance", []order.Outcome{order.Timeout, order.Timeout}, "last trouble: timeout: detail of timeout"},
 		{"processing to the end", []order.Outcome{order.HTTPError, order.Processing}, "the seller still said processing"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -127,7 +142,7 @@ func TestTheDeadlinesMessageNamesTheLastTrouble(t *testing.T) {
 		t.Run("skipped, "+c.name, func(t *testing.T) {
 			o := polled(processing(), t0, c.outcomes...)
 			at := o.Deadline.Add(time.Hour)
-			d := policy().DecideSkipped(o, at, order.Poll{Tick: 9, Evidence: well(at)}, at)
+			d := policy().DecideSkipped(o, at, order.Poll{Tick: 9, Evidence: well(at.Add(interval))}, at.Add(interval))
 			if d.Order.Failure == nil || !strings.HasSuffix(d.Order.Failure.Message, "; "+c.want) {
 				t.Errorf("%+v, want …%q", d.Order.Failure, c.want)
 			}
@@ -137,7 +152,7 @@ func TestTheDeadlinesMessageNamesTheLastTrouble(t *testing.T) {
 	o.Trouble = &order.Trouble{Outcome: order.Timeout}
 	o.RecentTrouble = []order.Incident{{Outcome: order.Timeout, Detail: strings.Repeat("ä", order.MaxMessage)}}
 	at := o.Deadline.Add(time.Hour)
-	if d := policy().DecideSkipped(o, at, order.Poll{Evidence: well(at)}, at); len([]rune(d.Order.Failure.Message)) != order.MaxMessage {
+	if d := policy().DecideSkipped(o, at, order.Poll{Evidence: well(at.Add(1))}, at.Add(1)); len([]rune(d.Order.Failure.Message)) != order.MaxMessage {
 		t.Errorf("%d characters", len([]rune(d.Order.Failure.Message)))
 	}
 }
@@ -150,21 +165,17 @@ func TestAnOrderThatAWholeSweepSkippedEndsAtItsDeadline(t *testing.T) {
 		name  string
 		sweep time.Time
 		poll  order.Poll
-		order func(*order.Order)
 		want  bool
 	}{
 		{name: "begun after its deadline", sweep: sweep, want: true},
 		{name: "begun at its deadline", sweep: deadline},
 		{name: "begun before its deadline", sweep: deadline.Add(-1)},
 		{name: "the wall clock is doubted", sweep: sweep, poll: order.Poll{ClockDoubted: true}},
-		{name: "no other host answered since its poll before", sweep: sweep, order: func(o *order.Order) { o.LastPolledAt = now }},
+		{name: "no other host answered in the sweep", sweep: now},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := processing()
 			o.LastPolledAt = deadline.Add(-interval)
-			if c.order != nil {
-				c.order(&o)
-			}
 			c.poll.Evidence = order.Evidence{OtherAnsweredAt: now.Add(-minute)}
 			d := policy().DecideSkipped(o, c.sweep, c.poll, now)
 			if d.GiveUp != c.want || d.Dropped == c.want || d.Order.Ended() != c.want {

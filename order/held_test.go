@@ -141,7 +141,7 @@ func TestReleaseEndsHeldOrdersWithTheFailureLastDecided(t *testing.T) {
 func TestASkippedOrderCanBeHeld(t *testing.T) {
 	o := processing()
 	at := o.Deadline.Add(time.Hour)
-	h := policy().DecideSkipped(o, at, order.Poll{Evidence: well(at)}, at).Hold()
+	h := policy().DecideSkipped(o, at, order.Poll{Evidence: well(at.Add(1))}, at.Add(1)).Hold()
 	wantState(t, h.Order, order.StateProcessing, "")
 	if heldCode(h.Order) != order.CodeDeadlineExceeded || h.Counts || len(h.Events) != 0 {
 		t.Errorf("held %q, counts %v, events %v", heldCode(h.Order), h.Counts, types(h.Events))

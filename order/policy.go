@@ -57,14 +57,17 @@ type Evidence struct {
 // aDay without an answer from any other host: there is nobody left to ask for evidence.
 const aDay = 24 * time.Hour
 
-// blamesSeller reports whether silence may be held against the order's seller
-// (SPEC §5, "Ours or theirs"). For an order never polled, answers since its submission speak.
-func (e Evidence) blamesSeller(o Order, now time.Time) bool {
-	since := o.LastPolledAt
-	if since.IsZero() {
-		since = o.SubmittedAt
-	}
+// speaksAgainst reports whether silence since then may be held against a
+// seller: another host answered meanwhile, or there is none to ask (SPEC §5, "Ours or theirs").
+func (e Evidence) speaksAgainst(since, now time.Time) bool {
 	return e.OtherAnsweredAt.After(since) || now.Sub(e.OtherAnsweredAt) > aDay
+}
+
+// silenceCounts reports whether a poll without any answer may end the order.
+// The poll before it must have been silent too, with somebody else answering in between: what others said before the
+// silence began shows nothing, and the first polls of an outage of ours end nobody (GUARANTEES, G28).
+func (e Evidence) silenceCounts(o Order, now time.Time) bool {
+	return o.LastUnanswered && e.speaksAgainst(o.LastPolledAt, now)
 }
 
 // Decision is what follows from a poll, a cancel or a release: the order as it
@@ -203,7 +206,7 @@ func (p Policy) judge(d *Decision, o Order, obs Observation, poll Poll, now time
 	if why == nil && deadlineJudged && !obs.StartedAt.Before(n.Deadline) {
 		why = n.deadlineExceeded()
 	}
-	if !obs.Answered && !poll.Evidence.blamesSeller(o, now) {
+	if !obs.Answered && !poll.Evidence.silenceCounts(o, now) {
 		why = nil
 	}
 	switch {
@@ -234,7 +237,7 @@ func (p Policy) clockStep(o Order, kind Outcome, e Evidence, now time.Time) time
 // or throttled: past its deadline it ends like one that had its last chance (SPEC §5, "The deadline").
 func (p Policy) DecideSkipped(o Order, sweepAt time.Time, poll Poll, now time.Time) Decision {
 	d := Decision{Order: o}
-	if o.Ended() || poll.ClockDoubted || !o.Deadline.Before(sweepAt) || !poll.Evidence.blamesSeller(o, now) {
+	if o.Ended() || poll.ClockDoubted || !o.Deadline.Before(sweepAt) || !poll.Evidence.speaksAgainst(sweepAt, now) {
 		d.Dropped = true
 		return d
 	}

@@ -241,7 +241,7 @@ func TestAnEndedOrderNeverMovesAgain(t *testing.T) {
 			"cancel":   order.Cancel(o, late),
 			"release":  order.Release(o, late),
 			"deadline": order.Redeadline(o, late.Add(time.Hour), late),
-			"skipped":  policy().DecideSkipped(o, late, order.Poll{Tick: 9, Evidence: well(late)}, late),
+			"skipped":  policy().DecideSkipped(o, late, order.Poll{Tick: 9, Evidence: well(late.Add(1))}, late.Add(1)),
 		}
 		for _, outcome := range order.Outcomes {
 			decisions[string(outcome)] = decide(o, outcome, late)
