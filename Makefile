@@ -29,7 +29,7 @@ demo: build ## show all of it on this machine, in half a minute
 
 test: ## run the tests, under the race detector where there is a C compiler
 	@echo "race detector: $(if $(RACE),on,off: it needs cgo and a C compiler)"
-	go test $(RACE) ./...
+	go test $(RACE) $(if $(TAGS),-tags $(TAGS)) ./...
 
 lint: ## vet, and golangci-lint with the rules of .golangci.yml
 	go vet ./...
@@ -49,7 +49,8 @@ gobench: ## run the benchmarks of single packages, each for BENCHTIME (1x)
 
 check: ## everything that CI asks for
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt-ed:"; gofmt -l .; exit 1; }
-	$(MAKE) build lint test
+	$(MAKE) build lint
+	$(MAKE) test TAGS=ci # with what needs programs that scripts/install-ci.sh installs
 	scripts/check-binary.sh $(BINARY)
 	$(BINARY) --config config.yaml check-config
 	$(MAKE) demo

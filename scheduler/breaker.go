@@ -67,17 +67,27 @@ func (b *breaker) begin() bool {
 // failed notes a failure; opens says whether there are enough to open it.
 func (b *breaker) failed(now time.Time, probe, opens bool) {
 	b.failures++
-	switch {
-	case probe:
+	if probe {
 		b.probe = false
-		if b.first {
-			b.first, b.since, b.probes = false, now, 0
-		} else {
-			b.probes++
-		}
-	case !b.open && opens:
-		b.open, b.since, b.probes, b.first = true, now, 0, false
 	}
+	switch {
+	case !b.open && opens: // by a probe too, if somebody else's answer closed it meanwhile
+		b.open, b.since, b.probes, b.first = true, now, 0, false
+	case !b.open, !probe:
+	case b.first:
+		b.first, b.since, b.probes = false, now, 0
+	default:
+		b.probes++
+	}
+}
+
+// tighten opens it if the failures so far reach a limit that became lower; its first probe is due at once.
+func (b *breaker) tighten(limit int) (opened bool) {
+	if b.open || b.failures < limit {
+		return false
+	}
+	b.open, b.first, b.probes = true, true, 0
+	return true
 }
 
 // undecided ends a probe that said nothing about the seller (blocked, local_fault): it may be sent again.

@@ -77,6 +77,9 @@ func (s *Scheduler) PollNow(ctx context.Context, id string) (order.Observation, 
 	if !s.enough() {
 		return order.Observation{}, o, order.ErrNoSpace
 	}
+	if !s.running() {
+		return order.Observation{}, o, order.ErrStopping
+	}
 	if err := s.meet(ctx, []order.Due{{Ref: o.Ref}}); err != nil {
 		return order.Observation{}, o, err
 	}
@@ -102,12 +105,19 @@ func (s *Scheduler) PollNow(ctx context.Context, id string) (order.Observation, 
 	return f.obs, after, nil
 }
 
+// running reports whether Run has read what it needs to judge polls, and is not stopping.
+func (s *Scheduler) running() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clock != nil && !s.stopping
+}
+
 // byHand starts a poll of the order, or returns the one in flight.
 func (s *Scheduler) byHand(o *order.Order) (*flight, error) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stopping || s.work == nil {
+	if s.stopping {
 		return nil, order.ErrStopping
 	}
 	l := s.lanes[o.Ref.Seller]

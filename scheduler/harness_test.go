@@ -42,6 +42,7 @@ type world struct {
 	polls   []seenPoll
 	twice   int // polls of an order while another was in flight
 	enough  bool
+	wrap    func(Store) Store // puts faults between the scheduler and the store; nil: none
 	wallOff time.Duration
 	removed []string
 
@@ -144,8 +145,12 @@ func newWorld(t *testing.T) *world {
 func (w *world) start() {
 	w.t.Helper()
 	w.m = metrics.New(prometheus.NewRegistry())
+	var st Store = w.store
+	if w.wrap != nil {
+		st = w.wrap(st)
+	}
 	s, err := New(Options{
-		Store: w.store, Fetcher: w, Files: w, Metrics: w.m, Log: zaptest.NewLogger(w.t, zaptest.Level(zap.WarnLevel)), Config: w.cfg,
+		Store: st, Fetcher: w, Files: w, Metrics: w.m, Log: zaptest.NewLogger(w.t, zaptest.Level(zap.WarnLevel)), Config: w.cfg,
 		Wall:   func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return w.wallTime() },
 		Enough: func() bool { w.mu.Lock(); defer w.mu.Unlock(); return w.enough },
 	})

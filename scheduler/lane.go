@@ -24,8 +24,8 @@ type lane struct {
 	host   *host
 
 	queue    queue
-	incoming *queue             // being filled by the scan; takes queue's place when the seller's part is read
-	targets  map[uint64]target  // loaded ahead for the next turns
+	incoming *queue             // being filled by the scan; takes queue's place when the seller's part is read, and no poll starts till then
+	targets  map[uint64]target  // loaded ahead for the next turns; the zero target: no longer due
 	busy     map[uint64]*flight // from the start of a poll to its commit
 	inFlight int                // polls that hold a slot
 	seen     *run               // the newest sweep whose scan met an order of the lane
@@ -87,7 +87,7 @@ func (s *Scheduler) capOf(l *lane) int {
 // eligible reports whether the lane's next poll may begin as far as the seller
 // alone is concerned; if not, wake is when time alone changes that (zero: it won't).
 func (s *Scheduler) eligible(l *lane, now time.Time) (ok bool, wake time.Time) {
-	if l.queue.len() == 0 || l.seller.Paused || l.inFlight >= s.capOf(l) {
+	if l.queue.len() == 0 || l.incoming != nil || l.seller.Paused || l.inFlight >= s.capOf(l) {
 		return false, time.Time{}
 	}
 	if now.Before(l.restUntil) {

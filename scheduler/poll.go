@@ -91,13 +91,18 @@ func (s *Scheduler) take(now time.Time) *flight {
 			continue
 		}
 		if !s.enough() {
-			s.poke() // the loop says so, and looks again every second
+			if !s.starved {
+				s.poke() // the loop says so, and looks again every second
+			}
 			return nil
 		}
 		it := from.pop()
 		silent := from == &l.queue.silent
 		t, ok := s.targetOf(l, it, from)
 		if !ok {
+			if s.stopping { // the store could not be read
+				return nil
+			}
 			s.refreshLane(l, now)
 			continue
 		}
@@ -123,7 +128,7 @@ func (s *Scheduler) targetOf(l *lane, it item, from *fifo) (target, bool) {
 	}
 	if t, ok := l.targets[it.number]; ok {
 		delete(l.targets, it.number)
-		return t, true
+		return t, t.id != ""
 	}
 	refs := make([]order.Ref, 1, aheadOf)
 	refs[0] = order.Ref{Seller: l.seller.Number, Order: it.number}
@@ -134,6 +139,11 @@ func (s *Scheduler) targetOf(l *lane, it item, from *fifo) (target, bool) {
 	if err != nil {
 		s.failLocked(err)
 		return target{}, false
+	}
+	for _, r := range refs[1:] {
+		if l.busy[r.Order] == nil {
+			l.targets[r.Order] = target{}
+		}
 	}
 	for i := range orders {
 		o := &orders[i]
@@ -245,6 +255,9 @@ func (s *Scheduler) land(f *flight) {
 	}
 	s.refreshLane(l, now)
 	s.refreshHost(h, now)
+	if h.brk.answered { // not before: the heap must know the lane's own new turn
+		s.unhold(h, now)
+	}
 }
 
 // judge asks whose fault silence is (SPEC §5, "Ours or theirs"), and slows
@@ -269,6 +282,7 @@ func (s *Scheduler) judge(f *flight, now, wall time.Time) {
 		s.log.Warn("local fault: polls slow down to one in 5 s until one is answered", zap.String("detail", f.obs.Detail))
 	}
 	s.fault, s.faultNext = true, now.Add(faultPause)
+	s.poke()               // the loop starts the next one
 	f.lane.used += quantum // another lane's turn next: evidence comes from different hosts
 }
 
@@ -321,7 +335,6 @@ func (s *Scheduler) conclude(f *flight, stale bool, now time.Time) {
 		}
 		clear(h.silent)
 		h.brk.succeeded()
-		s.unhold(h, now)
 	}
 	switch {
 	case stale:
@@ -398,7 +411,7 @@ func (s *Scheduler) enqueue(f *flight, front bool) {
 		return
 	}
 	q := &l.queue
-	if l.incoming != nil {
+	if l.incoming != nil && f.ref.Compare(s.run.after) <= 0 { // else the scan will meet it
 		q = l.incoming
 	}
 	list := &q.answered
@@ -407,7 +420,7 @@ func (s *Scheduler) enqueue(f *flight, front bool) {
 	}
 	it := f.item
 	it.number, it.slot = f.ref.Order, 0
-	if f.change.Decide != nil {
+	if !front {
 		it.tick = f.change.Decision.Order.Tick
 	}
 	if front {

@@ -46,12 +46,13 @@ func (f *fifo) pushFront(it item) {
 
 func (f *fifo) pushBack(it item) { f.items = append(f.items, it) }
 
-// sort puts older ticks first, and orders of one tick by slot and number, going
+// sort goes by slot, as only the front is looked at; what an earlier tick left has none and comes first.
+// Of one slot older ticks come first, and orders of one tick by number, going
 // on after the order with number last: so nobody's turn comes twice before another's once.
 func (f *fifo) sort(last uint64) {
 	less := func(a, b item) int {
 		// Numbers up to last wrap round to the end.
-		return cmp.Or(cmp.Compare(a.tick, b.tick), cmp.Compare(a.slot, b.slot), cmp.Compare(a.number-last-1, b.number-last-1))
+		return cmp.Or(cmp.Compare(a.slot, b.slot), cmp.Compare(a.tick, b.tick), cmp.Compare(a.number-last-1, b.number-last-1))
 	}
 	if live := f.items[f.head:]; !slices.IsSortedFunc(live, less) {
 		slices.SortFunc(live, less)

@@ -87,6 +87,9 @@ func (s *Scheduler) commit(ctx context.Context, batch []*flight) {
 	s.mu.Unlock()
 	if r != nil {
 		b.Books = func() order.Sweep {
+			if closed := r.closed.Load(); closed != nil {
+				return closed.Clone() // it ended before this commit: what it left is in its books as left
+			}
 			after := books.Clone()
 			for _, f := range batch {
 				if f.run == r {
@@ -188,6 +191,7 @@ func (s *Scheduler) refused(ctx context.Context, batch []*flight, why error) {
 	}
 	s.recording = 0
 	s.fault, s.faultNext = true, time.Now().Add(faultPause)
+	s.poke() // the loop starts the next poll
 	s.rest()
 	s.mu.Unlock()
 	s.remove(ctx, orphans)

@@ -114,6 +114,7 @@ type Scheduler struct {
 	cfg        Config
 	schedule   cron.Schedule
 	line       *timeline
+	cronAt     time.Time // wall clock, of the newest cron or catch-up tick; zero: none
 	clock      *wallClock
 	lanes      map[uint32]*lane
 	hosts      map[string]*host
@@ -122,6 +123,7 @@ type Scheduler struct {
 	evidence   *evidence
 	healths    map[uint32]order.Health // of sellers that have no lane yet
 	run        *run                    // the running sweep; nil: none
+	unsaved    *order.Sweep            // a sweep that ended when the disk was full
 	inFlight   int
 	pending    []*flight // ended polls that wait for their commit
 	recording  int       // ... and those being committed
@@ -131,7 +133,7 @@ type Scheduler struct {
 	faultNext  time.Time
 	starved    bool // below min_free when last asked
 	distrust   bool // too many records are damaged: no poll starts until a restart
-	tickMissed bool // a tick passed below min_free
+	tickMissed bool // a tick passed, or lost its sweep, for want of space
 	stopping   bool
 	fatal      error
 	ticks      map[uint64]time.Time // when recent ticks were, for poller_oldest_overdue_seconds
@@ -184,11 +186,22 @@ func (s *Scheduler) Reload(c Config) error {
 	now := time.Now()
 	if s.line != nil && (cfg.Cron != s.cfg.Cron || cfg.Timezone != s.cfg.Timezone) {
 		last := s.line.last
-		s.line = newTimeline(schedule, time.Time{}, s.wall(), now)
+		s.line = newTimeline(schedule, s.cronAt, s.wall(), now)
 		s.line.last = last
 	}
 	s.cfg, s.schedule = cfg, schedule
 	s.metrics.Workers.Set(float64(cfg.Workers))
+	for _, l := range s.lanes {
+		if l.brk.tighten(cfg.BreakerFailures) {
+			s.metrics.BreakersOpen.WithLabelValues("seller").Inc()
+		}
+	}
+	for _, h := range s.hosts {
+		h.brk.failures = len(h.silent)
+		if h.brk.tighten(max(hostWitnesses, cfg.BreakerFailures)) {
+			s.metrics.BreakersOpen.WithLabelValues("host").Inc()
+		}
+	}
 	s.refreshAll(now)
 	s.pump(now)
 	s.poke()
@@ -343,9 +356,6 @@ func (s *Scheduler) step(ctx context.Context) {
 	case trigger != "":
 		if _, err := s.begin(ctx, trigger, false); err != nil {
 			s.log.Error("sweep not begun", zap.String("trigger", string(trigger)), zap.Error(err))
-			s.mu.Lock()
-			s.tickMissed = true
-			s.mu.Unlock()
 		}
 	case finished:
 		s.closeRun(ctx, "")

@@ -4,9 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
-	"maps"
 	"net/url"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -49,6 +47,10 @@ func (s *Scheduler) meet(ctx context.Context, due []order.Due) error {
 		s.mu.Lock()
 		s.laneOf(&seller)
 		s.mu.Unlock()
+		// SellerChanged could tell no lane of a change since it was read.
+		if seller, err = s.store.SellerByNumber(ctx, n); err == nil {
+			s.SellerChanged(seller)
+		}
 	}
 	return nil
 }
@@ -154,9 +156,23 @@ func (s *Scheduler) SellerDeleted(number uint32) {
 	l.queue = queue{}
 	s.leaveHost(l, now)
 	delete(s.lanes, number)
-	if !slices.ContainsFunc(slices.Collect(maps.Values(s.lanes)), func(o *lane) bool { return o.host == l.host }) {
-		delete(s.hosts, l.host.name)
-		s.evidence.forget(l.host.name)
+}
+
+// forgetHosts drops the hosts that no seller has any more. The lock is held.
+func (s *Scheduler) forgetHosts() {
+	used := make(map[*host]bool, len(s.hosts))
+	for _, l := range s.lanes {
+		used[l.host] = true
+	}
+	for name, h := range s.hosts {
+		if used[h] || h.inFlight > 0 {
+			continue
+		}
+		if h.brk.open {
+			s.metrics.BreakersOpen.WithLabelValues("host").Dec()
+		}
+		delete(s.hosts, name)
+		s.evidence.forget(name)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,8 +17,13 @@ type run struct {
 	rec     order.Sweep
 	began   time.Time // monotonic
 	spread  time.Duration
-	byHand  bool // every order is taken whose not_before has passed
-	scanned bool // all due orders have been read
+	byHand  bool      // every order is taken whose not_before has passed
+	resumed bool      // begun before a restart: not all of its polls are known
+	after   order.Ref // the scan has taken all due orders up to this one
+	scanned bool      // all due orders have been read
+
+	// closed is the record as it ended; nil while it runs. A commit may ask for it at any time.
+	closed atomic.Pointer[order.Sweep]
 }
 
 // books returns the record as it stands. The lock is held, or nothing else works on the run.
@@ -50,6 +56,7 @@ func (s *Scheduler) start(ctx context.Context) error {
 	s.healths = healths
 	s.clock = newWallClock(newest, wall, now)
 	s.tellClock()
+	s.cronAt = cronAt
 	s.line = newTimeline(s.schedule, cronAt, wall, now)
 	catchUp := s.cfg.CatchUp && missed(s.schedule, cronAt, wall)
 	s.mu.Unlock()
@@ -62,7 +69,7 @@ func (s *Scheduler) start(ctx context.Context) error {
 		rec.Remaining = max(0, rec.Due-rec.Polled)
 		rec.Close(order.TriggerCatchUp, wall)
 		rec.State = order.SweepInterrupted
-		if err := s.store.SaveSweep(ctx, rec); err != nil {
+		if err := s.save(ctx, rec); err != nil && !errors.Is(err, order.ErrNoSpace) {
 			return fmt.Errorf("closing the interrupted sweep: %w", err)
 		}
 	}
@@ -81,25 +88,41 @@ func (s *Scheduler) start(ctx context.Context) error {
 	return nil
 }
 
-// resume goes on with the sweep that a stop or a crash interrupted, under its id.
+// resume goes on with the sweep that a stop or a crash interrupted, under its id and with its slots.
 func (s *Scheduler) resume(rec order.Sweep) {
 	s.log.Info("sweep goes on", zap.Uint64("sweep", rec.ID), zap.Uint64("tick", rec.Tick), zap.Int64("polled", rec.Polled))
-	s.launch(&run{rec: rec, began: time.Now(), byHand: rec.Trigger == order.TriggerManual})
+	r := &run{rec: rec, began: time.Now(), byHand: rec.Trigger == order.TriggerManual, resumed: true}
+	if rec.Trigger == order.TriggerCron {
+		s.mu.Lock()
+		r.spread = s.cfg.Spread
+		s.mu.Unlock()
+		r.began = r.began.Add(-max(s.wall().Sub(rec.StartedAt), 0))
+	}
+	s.launch(r)
 }
 
-// begin closes the running sweep and starts the next. Only the loop calls it.
-func (s *Scheduler) begin(ctx context.Context, trigger order.Trigger, dueOnly bool) (order.Sweep, error) {
-	s.closeRun(ctx, trigger)
-	rec := order.Sweep{Trigger: trigger, State: order.SweepRunning, StartedAt: s.wall()}
-	if dueOnly {
-		tick, _, err := s.store.LastTick(ctx)
-		if err != nil {
-			return rec, err
-		}
-		rec.Tick = max(tick, 1)
+// save writes the record of a sweep that ended; if the disk is full, before the next sweep begins.
+// So at most the newest sweep is ever left running in the store.
+func (s *Scheduler) save(ctx context.Context, rec order.Sweep) error {
+	err := s.store.SaveSweep(ctx, rec)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unsaved = nil
+	if errors.Is(err, order.ErrNoSpace) {
+		s.unsaved = &rec
 	}
-	rec, err := s.store.BeginSweep(ctx, rec)
+	return err
+}
+
+// begin closes the running sweep and starts the next. If that fails, one sweep
+// catches up as soon as it can. Only the loop calls it.
+func (s *Scheduler) begin(ctx context.Context, trigger order.Trigger, dueOnly bool) (order.Sweep, error) {
+	closed := s.closeRun(ctx, trigger)
+	rec, err := s.enter(ctx, order.Sweep{Trigger: trigger, State: order.SweepRunning, StartedAt: s.wall()}, dueOnly)
 	if err != nil {
+		s.mu.Lock()
+		s.tickMissed = s.tickMissed || closed || trigger != order.TriggerManual
+		s.mu.Unlock()
 		if errors.Is(err, order.ErrBroken) {
 			s.fail(err)
 		}
@@ -112,6 +135,9 @@ func (s *Scheduler) begin(ctx context.Context, trigger order.Trigger, dueOnly bo
 	s.tickMissed = false
 	if trigger == order.TriggerCron {
 		r.spread = s.cfg.Spread
+	}
+	if trigger != order.TriggerManual {
+		s.cronAt = rec.StartedAt
 	}
 	s.ticks[rec.Tick] = rec.StartedAt
 	if len(s.ticks) > 1000 {
@@ -126,6 +152,26 @@ func (s *Scheduler) begin(ctx context.Context, trigger order.Trigger, dueOnly bo
 	return rec, nil
 }
 
+// enter makes a new sweep durable. dueOnly: it takes no tick number, unless there was none yet.
+func (s *Scheduler) enter(ctx context.Context, rec order.Sweep, dueOnly bool) (order.Sweep, error) {
+	s.mu.Lock()
+	unsaved := s.unsaved
+	s.mu.Unlock()
+	if unsaved != nil {
+		if err := s.save(ctx, *unsaved); err != nil {
+			return rec, err
+		}
+	}
+	if dueOnly {
+		tick, _, err := s.store.LastTick(ctx)
+		if err != nil {
+			return rec, err
+		}
+		rec.Tick = tick
+	}
+	return s.store.BeginSweep(ctx, rec)
+}
+
 // launch makes r the running sweep: what the lanes still hold goes on at once, and the scan brings the rest.
 func (s *Scheduler) launch(r *run) {
 	now := time.Now()
@@ -133,11 +179,13 @@ func (s *Scheduler) launch(r *run) {
 	defer s.mu.Unlock()
 	s.run = r
 	s.metrics.SweepRunning.Set(1)
+	s.forgetHosts()
 	for _, h := range s.hosts {
 		h.brk.newSweep()
 	}
 	for _, l := range s.lanes {
 		l.newSweep()
+		l.incoming = nil // of a scan that was cut short
 	}
 	s.refreshAll(now)
 	if s.stopping {
@@ -184,8 +232,8 @@ func (s *Scheduler) scan(ctx context.Context, r *run) {
 			}
 			s.admit(r, l, d)
 		}
+		after, r.after = page.Next, page.Next
 		if page.More {
-			after = page.Next
 			s.pump(now)
 			s.mu.Unlock()
 			continue
@@ -221,6 +269,26 @@ func (s *Scheduler) admit(r *run, l *lane, d order.Due) {
 		slot = slotOf(d.Ref, r.spread)
 	}
 	l.incoming.add(d, slot)
+}
+
+// waiting counts the lane's orders that are due in the running sweep and were not
+// polled: those in its queue, and those in flight. The lock is held.
+func (s *Scheduler) waiting(l *lane) (queued, flying int64) {
+	queued = int64(l.queue.len())
+	if l.incoming != nil { // what the scan has passed is in there
+		queued = int64(l.incoming.len())
+		l.queue.each(func(it item) {
+			if (order.Ref{Seller: l.seller.Number, Order: it.number}).Compare(s.run.after) > 0 {
+				queued++
+			}
+		})
+	}
+	for _, f := range l.busy {
+		if f.run == s.run && !f.byHand || f.requeue {
+			flying++
+		}
+	}
+	return queued, flying
 }
 
 // arrived puts what the scan brought in place of what the lane held. The lock is held.
@@ -268,21 +336,19 @@ func (s *Scheduler) due() int64 {
 	}
 	n := s.run.rec.Polled
 	for _, l := range s.lanes {
-		n += int64(l.queue.len() + len(l.busy))
-		if l.incoming != nil {
-			n += int64(l.incoming.len())
-		}
+		queued, flying := s.waiting(l)
+		n += queued + flying
 	}
 	return n
 }
 
 // closeRun ends the running sweep, if there is one: by is the trigger of the
-// tick that closes it, or "" if it ended by itself. Only the loop calls it.
-func (s *Scheduler) closeRun(ctx context.Context, by order.Trigger) {
+// tick that closes it, or "" if it ended by itself. Only the loop calls it. It reports whether there was one.
+func (s *Scheduler) closeRun(ctx context.Context, by order.Trigger) bool {
 	s.mu.Lock()
 	if s.run == nil {
 		s.mu.Unlock()
-		return
+		return false
 	}
 	last := s.landed
 	s.urgent = len(s.pending) > 0
@@ -296,13 +362,14 @@ func (s *Scheduler) closeRun(ctx context.Context, by order.Trigger) {
 	r := s.run
 	oldest := s.sort(r)
 	r.rec.Close(by, wall)
-	var ends []*flight
-	if r.rec.Trigger == order.TriggerCron && r.scanned && !s.fault {
-		ends = s.leftOver()
+	var left []leftOrder
+	if r.rec.Trigger == order.TriggerCron && r.scanned && !r.resumed && !s.fault {
+		left = s.leftOver()
 	}
 	s.run = nil
 	s.metrics.SweepRunning.Set(0)
 	rec := r.books()
+	r.closed.Store(&rec)
 	s.mu.Unlock()
 
 	s.metrics.SweepDuration.Observe(rec.EndedAt.Sub(rec.StartedAt).Seconds())
@@ -318,7 +385,7 @@ func (s *Scheduler) closeRun(ctx context.Context, by order.Trigger) {
 	case order.SweepOverrun:
 		s.metrics.SweepsOverrun.Inc()
 	}
-	if err := s.store.SaveSweep(ctx, rec); err != nil {
+	if err := s.save(ctx, rec); err != nil {
 		s.log.Error("sweep not saved", zap.Error(err))
 		if errors.Is(err, order.ErrBroken) {
 			s.fail(err)
@@ -327,13 +394,14 @@ func (s *Scheduler) closeRun(ctx context.Context, by order.Trigger) {
 	s.log.Info("sweep ended", zap.Uint64("sweep", rec.ID), zap.Uint64("tick", rec.Tick), zap.String("state", string(rec.State)), zap.Int64("due", rec.Due),
 		zap.Int64("polled", rec.Polled), zap.Int64("skipped", rec.Skipped), zap.Int64("left_to_seller", rec.LeftToSeller), zap.Int64("remaining", rec.Remaining),
 		zap.Duration("took", rec.EndedAt.Sub(rec.StartedAt)))
-	if len(ends) > 0 {
+	if len(left) > 0 {
 		s.workers.Add(1)
 		go func() {
 			defer s.workers.Done()
-			s.endSkipped(s.work, r, ends)
+			s.endSkipped(s.work, r, left)
 		}()
 	}
+	return true
 }
 
 // sort books what is left in the lanes by whose doing it is, and returns when
@@ -342,17 +410,8 @@ func (s *Scheduler) sort(r *run) (oldest time.Time) {
 	now := time.Now()
 	rec := &r.rec
 	for _, l := range s.lanes {
-		n := int64(l.queue.len())
-		if l.incoming != nil {
-			n += int64(l.incoming.len())
-		}
-		waiting := int64(0)
-		for _, f := range l.busy {
-			if f.run == r {
-				waiting++ // in flight for so long as the seller takes
-			}
-		}
-		rec.LeftToSeller += waiting
+		n, flying := s.waiting(l)
+		rec.LeftToSeller += flying // for so long as the seller takes
 		switch {
 		case n == 0:
 		case l.brk.open, l.host.brk.open:
@@ -372,17 +431,23 @@ func (s *Scheduler) sort(r *run) (oldest time.Time) {
 	return oldest
 }
 
+// leftOrder is an order that a sweep did not poll.
+type leftOrder struct {
+	ref  order.Ref
+	host *host
+}
+
 // leftOver lists the orders that a whole cron sweep skipped or left resting at
 // sellers all of whose polls in it were dead or throttled. The lock is held.
-func (s *Scheduler) leftOver() []*flight {
+func (s *Scheduler) leftOver() []leftOrder {
 	now := time.Now()
-	var left []*flight
+	var left []leftOrder
 	for _, l := range s.lanes {
 		if l.polls == 0 || l.bad < l.polls || l.queue.len() == 0 || !l.brk.open && !now.Before(l.restUntil) {
 			continue
 		}
 		l.queue.each(func(it item) {
-			left = append(left, &flight{ref: order.Ref{Seller: l.seller.Number, Order: it.number}, host: l.host})
+			left = append(left, leftOrder{order.Ref{Seller: l.seller.Number, Order: it.number}, l.host})
 		})
 	}
 	return left
@@ -390,14 +455,14 @@ func (s *Scheduler) leftOver() []*flight {
 
 // endSkipped ends those of the orders that are past their deadline: a whole
 // sweep had no turn for them, so there is no last chance to wait for (SPEC §5, "The deadline").
-func (s *Scheduler) endSkipped(ctx context.Context, r *run, left []*flight) {
+func (s *Scheduler) endSkipped(ctx context.Context, r *run, left []leftOrder) {
 	for len(left) > 0 {
-		chunk := left[:min(64, len(left))]
+		chunk := left[:min(256, len(left))]
 		left = left[len(chunk):]
 		refs := make([]order.Ref, len(chunk))
-		byRef := make(map[order.Ref]*flight, len(chunk))
-		for i, f := range chunk {
-			refs[i], byRef[f.ref] = f.ref, f
+		hosts := make(map[order.Ref]*host, len(chunk))
+		for i, x := range chunk {
+			refs[i], hosts[x.ref] = x.ref, x.host
 		}
 		orders, err := s.store.Load(ctx, refs)
 		if err != nil {
@@ -406,26 +471,42 @@ func (s *Scheduler) endSkipped(ctx context.Context, r *run, left []*flight) {
 			}
 			return
 		}
-		wall := s.wall()
-		s.mu.Lock()
-		for i := range orders {
-			o := &orders[i]
-			if !o.Deadline.Before(r.rec.StartedAt) {
-				continue
-			}
-			f := byRef[o.Ref]
-			f.target, f.done = target{o.ID, o.RemoteID}, make(chan struct{})
-			poll := order.Poll{ClockDoubted: s.clock.doubted, Evidence: order.Evidence{OtherAnsweredAt: s.evidence.otherAnsweredAt(f.host.name)}}
-			policy, tick := s.cfg.Policy, r.rec.Tick
-			f.change = order.Change{Ref: o.Ref, Decide: func(o order.Order) order.Decision {
-				if o.Tick >= tick { // polled after all
-					return order.Decision{Dropped: true, Order: o}
-				}
-				return policy.DecideSkipped(o, r.rec.StartedAt, poll, wall)
-			}}
-			s.pending = append(s.pending, f)
+		last, stopping := s.endChunk(r, orders, hosts)
+		if stopping {
+			return
 		}
-		s.mu.Unlock()
-		s.wakeRecorder()
+		if last != nil { // no more at once than one commit
+			s.wakeRecorder()
+			<-last.done
+		}
 	}
+}
+
+// endChunk hands the ends of those of the orders that are past their deadline to the
+// recorder, and returns the last one. After a stop nobody would record them.
+func (s *Scheduler) endChunk(r *run, orders []order.Order, hosts map[order.Ref]*host) (last *flight, stopping bool) {
+	wall := s.wall()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return nil, true
+	}
+	policy, tick := s.cfg.Policy, r.rec.Tick
+	for i := range orders {
+		o := &orders[i]
+		if !o.Deadline.Before(r.rec.StartedAt) {
+			continue
+		}
+		h := hosts[o.Ref]
+		poll := order.Poll{ClockDoubted: s.clock.doubted, Evidence: order.Evidence{OtherAnsweredAt: s.evidence.otherAnsweredAt(h.name)}}
+		last = &flight{ref: o.Ref, host: h, target: target{o.ID, o.RemoteID}, done: make(chan struct{})}
+		last.change = order.Change{Ref: o.Ref, Decide: func(o order.Order) order.Decision {
+			if o.Tick >= tick { // polled after all
+				return order.Decision{Dropped: true, Order: o}
+			}
+			return policy.DecideSkipped(o, r.rec.StartedAt, poll, wall)
+		}}
+		s.pending = append(s.pending, last)
+	}
+	return last, false
 }

@@ -13,6 +13,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+	"go.uber.org/zap"
 )
 
 // On-disk format of the whole store, and the first version of poller that reads it.
@@ -31,6 +32,9 @@ func openFile(o *Options) (*bolt.DB, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		if err = mayCreate(o); err == nil {
 			err = create(o)
+		}
+		if err == nil {
+			o.Log.Info("new database made", zap.String("path", o.Path))
 		}
 	}
 	if err != nil {
