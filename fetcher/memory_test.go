@@ -19,9 +19,6 @@ import (
 // TestLargeFilesInLittleMemory: answers of 50 MiB, several at once, go to the
 // result store with the right digest while the heap hardly grows.
 func TestLargeFilesInLittleMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("large")
-	}
 	const characters = maxEncoded / scale
 	const decoded = characters / 4 * 3
 	block := content(48 << 10)

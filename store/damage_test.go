@@ -109,11 +109,11 @@ func TestDamagedRecords(t *testing.T) {
 		"empty": func([]byte) []byte { return []byte{} },
 	}
 	for _, p := range places {
+		if p.b == bMeta && string(p.key) == string(keyFormat) {
+			continue // TestOpenRefuses has it
+		}
 		for how, spoil := range spoils {
 			t.Run(fmt.Sprintf("%s/%x/%s", p.b.name, p.key, how), func(t *testing.T) {
-				if p.b == bMeta && string(p.key) == string(keyFormat) {
-					t.Skip("TestOpenRefuses")
-				}
 				here := t.TempDir()
 				copyFile(t, testOptions(dir).Path, testOptions(here).Path)
 				copyFile(t, testOptions(dir).KeyFile, testOptions(here).KeyFile)

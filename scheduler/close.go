@@ -1,0 +1,180 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"poller/order"
+)
+
+// closeRun ends the running sweep, if there is one: by is the trigger of the
+// tick that closes it, or "" if it ended by itself. Only the loop calls it. It reports whether there was one.
+func (s *Scheduler) closeRun(ctx context.Context, by order.Trigger) bool {
+	s.mu.Lock()
+	if s.run == nil {
+		s.mu.Unlock()
+		return false
+	}
+	last := s.landed
+	s.urgent = len(s.pending) > 0
+	s.mu.Unlock()
+	if last != nil { // polls that ended before the close are in the books
+		s.wakeRecorder()
+		<-last.done
+	}
+	wall := s.wall()
+	s.mu.Lock()
+	r := s.run
+	oldest := s.sort(r)
+	r.rec.Close(by, wall)
+	var left []leftOrder
+	if r.rec.Trigger == order.TriggerCron && r.scanned && !r.resumed && !s.fault {
+		left = s.leftOver()
+	}
+	s.run = nil
+	s.metrics.SweepRunning.Set(0)
+	rec := r.books()
+	r.closed.Store(&rec)
+	s.mu.Unlock()
+
+	s.metrics.SweepDuration.Observe(rec.EndedAt.Sub(rec.StartedAt).Seconds())
+	s.metrics.SweepRemaining.Set(float64(rec.Remaining))
+	s.metrics.OrdersOverdue.Set(float64(rec.Remaining))
+	s.metrics.OldestOverdue.Set(0)
+	if rec.Remaining > 0 && !oldest.IsZero() {
+		s.metrics.OldestOverdue.Set(wall.Sub(oldest).Seconds())
+	}
+	switch rec.State {
+	case order.SweepDone:
+		s.metrics.SweepLastSuccess.Set(float64(rec.EndedAt.UnixMilli()) / 1000)
+	case order.SweepOverrun:
+		s.metrics.SweepsOverrun.Inc()
+	}
+	if err := s.save(ctx, rec); err != nil {
+		s.log.Error("sweep not saved", zap.Error(err))
+		if errors.Is(err, order.ErrBroken) {
+			s.fail(err)
+		}
+	}
+	s.log.Info("sweep ended", zap.Uint64("sweep", rec.ID), zap.Uint64("tick", rec.Tick), zap.String("state", string(rec.State)), zap.Int64("due", rec.Due),
+		zap.Int64("polled", rec.Polled), zap.Int64("skipped", rec.Skipped), zap.Int64("left_to_seller", rec.LeftToSeller), zap.Int64("remaining", rec.Remaining),
+		zap.Duration("took", rec.EndedAt.Sub(rec.StartedAt)))
+	if len(left) > 0 {
+		s.workers.Add(1)
+		go func() {
+			defer s.workers.Done()
+			s.endSkipped(s.work, r, left)
+		}()
+	}
+	return true
+}
+
+// sort books what is left in the lanes by whose doing it is, and returns when
+// the oldest of what remains because of us was first due. The lock is held.
+func (s *Scheduler) sort(r *run) (oldest time.Time) {
+	now := time.Now()
+	rec := &r.rec
+	for _, l := range s.lanes {
+		n, flying := s.waiting(l)
+		rec.LeftToSeller += flying // for so long as the seller takes
+		switch {
+		case n == 0:
+		case l.brk.open, l.host.brk.open:
+			rec.Skipped += n
+		case now.Before(l.restUntil), l.inFlight >= s.capOf(l), now.Before(l.rateAt(now)):
+			rec.LeftToSeller += n
+		default:
+			rec.Remaining += n
+			l.queue.each(func(it item) {
+				if at, ok := s.ticks[it.tick+1]; ok && (oldest.IsZero() || at.Before(oldest)) {
+					oldest = at
+				}
+			})
+		}
+	}
+	rec.Due = rec.Polled + rec.Skipped + rec.LeftToSeller + rec.Remaining
+	return oldest
+}
+
+// leftOrder is an order that a sweep did not poll.
+type leftOrder struct {
+	ref  order.Ref
+	host *host
+}
+
+// leftOver lists the orders that a whole cron sweep skipped or left resting at
+// sellers all of whose polls in it were dead or throttled. The lock is held.
+func (s *Scheduler) leftOver() []leftOrder {
+	now := time.Now()
+	var left []leftOrder
+	for _, l := range s.lanes {
+		if l.polls == 0 || l.bad < l.polls || l.queue.len() == 0 || !l.brk.open && !now.Before(l.restUntil) {
+			continue
+		}
+		l.queue.each(func(it item) {
+			left = append(left, leftOrder{order.Ref{Seller: l.seller.Number, Order: it.number}, l.host})
+		})
+	}
+	return left
+}
+
+// endSkipped ends those of the orders that are past their deadline: a whole
+// sweep had no turn for them, so there is no last chance to wait for (SPEC §5, "The deadline").
+func (s *Scheduler) endSkipped(ctx context.Context, r *run, left []leftOrder) {
+	for len(left) > 0 {
+		chunk := left[:min(256, len(left))]
+		left = left[len(chunk):]
+		refs := make([]order.Ref, len(chunk))
+		hosts := make(map[order.Ref]*host, len(chunk))
+		for i, x := range chunk {
+			refs[i], hosts[x.ref] = x.ref, x.host
+		}
+		orders, err := s.store.Load(ctx, refs)
+		if err != nil {
+			if ctx.Err() == nil {
+				s.fail(err)
+			}
+			return
+		}
+		last, stopping := s.endChunk(r, orders, hosts)
+		if stopping {
+			return
+		}
+		if last != nil { // no more at once than one commit
+			s.wakeRecorder()
+			<-last.done
+		}
+	}
+}
+
+// endChunk hands the ends of those of the orders that are past their deadline to the
+// recorder, and returns the last one. After a stop nobody would record them.
+func (s *Scheduler) endChunk(r *run, orders []order.Order, hosts map[order.Ref]*host) (last *flight, stopping bool) {
+	wall := s.wall()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return nil, true
+	}
+	policy, tick := s.cfg.Policy, r.rec.Tick
+	for i := range orders {
+		o := &orders[i]
+		if !o.Deadline.Before(r.rec.StartedAt) {
+			continue
+		}
+		h := hosts[o.Ref]
+		poll := order.Poll{ClockDoubted: s.clock.doubted, Evidence: order.Evidence{OtherAnsweredAt: s.evidence.otherAnsweredAt(h.name)}}
+		last = &flight{ref: o.Ref, host: h, target: target{o.ID, o.RemoteID}, done: make(chan struct{})}
+		last.change = order.Change{Ref: o.Ref, Decide: func(o order.Order) order.Decision {
+			if o.Tick >= tick { // polled after all
+				return order.Decision{Dropped: true, Order: o}
+			}
+			return policy.DecideSkipped(o, r.rec.StartedAt, poll, wall)
+		}}
+		s.pending = append(s.pending, last)
+	}
+	return last, false
+}
