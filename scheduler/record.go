@@ -152,6 +152,9 @@ func (s *Scheduler) settle(ctx context.Context, r *run, batch []*flight) {
 		l := f.lane
 		delete(l.busy, f.ref.Order)
 		l.reserved -= f.reserved
+		if s.run != nil && s.run.settled != nil && c.Err == nil {
+			s.run.settled[f.ref] = c.Decision.Order.Tick
+		}
 		s.again(f, c)
 		s.refreshLane(l, now)
 		close(f.done)

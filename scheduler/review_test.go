@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -442,6 +443,41 @@ func TestAResumedSweepEndsNobodyItSkipped(t *testing.T) {
 		c := w.states()
 		if c[order.StateFailed] > 15 {
 			t.Errorf("%d orders ended, only those that were polled had their last chance", c[order.StateFailed])
+		}
+		w.close()
+	})
+}
+
+// laterPage hands a page of due orders over long after it was read.
+type laterPage struct {
+	Store
+	by time.Duration
+}
+
+func (l laterPage) DuePage(ctx context.Context, tick uint64, at time.Time, byHand bool, after order.Ref, limit int) (order.DuePage, error) {
+	page, err := l.Store.DuePage(ctx, tick, at, byHand, after, limit)
+	time.Sleep(l.by)
+	return page, err
+}
+
+// SPEC §4, "Turns": older ticks come first, also when a poll is committed between the read of a page and its use.
+func TestAPollCommittedWhileItsPageIsReadGoesToTheEnd(t *testing.T) {
+	virtual(t, func(t *testing.T, w *world) {
+		w.wrap = func(s Store) Store { return laterPage{s, 2 * time.Minute} }
+		w.seller("slow", func(s *order.Seller) { s.MaxConcurrency = 1 })
+		w.submit("slow", 3)
+		w.script(func(string, string, int) (order.Observation, time.Duration) { return processing(), 7 * time.Minute })
+		w.start()
+		w.toTick() // order 0 from 2 min on, order 1 from 9 min on
+		w.toTick() // the page shows 1 at 15 min as not polled, the scan takes it at 17 min; its poll ends at 16 min
+		w.toTick()
+		time.Sleep(15 * time.Minute)
+		var got []string
+		for _, p := range w.pollsOf("slow", time.Time{}) {
+			got = append(got, p.order)
+		}
+		if want := "slow-0 slow-1 slow-2 slow-0 slow-1 slow-2"; strings.Join(got, " ") != want {
+			t.Errorf("polled in the order %v, want %s", got, want)
 		}
 		w.close()
 	})

@@ -21,6 +21,8 @@ type run struct {
 	resumed bool      // begun before a restart: not all of its polls are known
 	after   order.Ref // the scan has taken all due orders up to this one
 	scanned bool      // all due orders have been read
+	// settled is what commits did while the scan read a page, which may show those orders as they were before.
+	settled map[order.Ref]uint64 // the tick of the order's last poll
 
 	// closed is the record as it ended; nil while it runs. A commit may ask for it at any time.
 	closed atomic.Pointer[order.Sweep]
@@ -204,6 +206,9 @@ func (s *Scheduler) scan(ctx context.Context, r *run) {
 	var last *lane
 	after := order.Ref{}
 	for {
+		s.mu.Lock()
+		r.settled = make(map[order.Ref]uint64)
+		s.mu.Unlock()
 		page, err := s.store.DuePage(ctx, r.rec.Tick, r.rec.StartedAt, r.byHand, after, pageSize)
 		if err == nil {
 			err = s.meet(ctx, page.Items)
@@ -245,7 +250,7 @@ func (s *Scheduler) scan(ctx context.Context, r *run) {
 				s.refreshLane(l, now)
 			}
 		}
-		r.scanned = true
+		r.scanned, r.settled = true, nil
 		s.pump(now)
 		s.poke()
 		s.mu.Unlock()
@@ -262,6 +267,11 @@ func (s *Scheduler) admit(r *run, l *lane, d order.Due) {
 	if f := l.busy[d.Ref.Order]; f != nil {
 		f.requeue = true
 		return
+	}
+	if tick, ok := r.settled[d.Ref]; ok {
+		if d.Tick = tick; tick >= r.rec.Tick {
+			return
+		}
 	}
 	slot := int32(0)
 	// What an earlier tick left waits for no slot; a new order (never polled) has its own like the others.
