@@ -34,15 +34,12 @@ func judged(t testing.TB, way func(io.Reader) io.Reader, files *memFiles, code i
 		f(&ask, &opts)
 	}
 	c := New(opts)
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	p := &poll{client: c, set: c.settings.Load(), ask: ask, parent: ctx, ctx: ctx}
-	p.limit = startDeadline(cancel, time.Minute, time.Minute, func() bool { return false })
-	defer p.limit.stop()
+	p := &poll{client: c, set: c.settings.Load(), ask: ask, parent: context.Background()}
+	p.limit.begin(time.Minute, time.Minute, func() bool { return false })
 	p.obs.HTTPStatus, p.obs.StartedAt = code, time.Now()
 	resp := &http.Response{StatusCode: code, ContentLength: int64(len(text))}
-	raw := &rawBody{r: strings.NewReader(text)}
-	b := &body{r: raw, raw: raw, limit: p.limit, max: p.set.MaxBody}
+	p.raw = rawBody{r: strings.NewReader(text)}
+	b := p.newBody()
 	if way == nil {
 		p.readBody(b, resp)
 	} else {

@@ -15,12 +15,16 @@ import (
 
 // body is what comes after decompression, counted and limited there.
 type body struct {
-	r     io.Reader
+	r     io.Reader // raw, or what gunzips it
 	raw   *rawBody
 	limit *deadline
 	max   int64
 	n     int64
 	err   error // the first error other than io.EOF
+}
+
+func (p *poll) newBody() *body {
+	return &body{r: &p.raw, raw: &p.raw, limit: &p.limit, max: p.set.MaxBody}
 }
 
 // errTooLarge: the answer has more than Options.MaxBody bytes.
@@ -32,7 +36,7 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	n, err := b.r.Read(p)
 	b.n += int64(n)
-	b.limit.bytes.Add(int64(n))
+	b.limit.bytes += int64(n)
 	if b.n > b.max {
 		b.err = errTooLarge
 		return 0, b.err
@@ -46,13 +50,17 @@ func (b *body) Read(p []byte) (int, error) {
 // rawBody remembers what the connection itself said: an end of file inside a
 // gzip stream is broken gzip, one inside the connection's framing a broken connection.
 type rawBody struct {
-	r   io.Reader
-	err error
+	r     io.Reader
+	err   error
+	ended bool // it was read to its end
 }
 
 func (b *rawBody) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
-	if err != nil && err != io.EOF {
+	switch {
+	case err == io.EOF:
+		b.ended = true
+	case err != nil:
 		b.err = err
 	}
 	return n, err
@@ -62,7 +70,7 @@ var gzipReaders = sync.Pool{New: func() any { return new(gzip.Reader) }}
 
 // read reads and judges the body of a 200 or 202.
 func (p *poll) read(resp *http.Response) {
-	defer resp.Body.Close()
+	defer p.keep(resp)
 	gzipped, err := codings(resp.Header["Content-Encoding"])
 	if err != nil {
 		p.end(order.InvalidResponse, err.Error())
@@ -72,49 +80,64 @@ func (p *poll) read(resp *http.Response) {
 		p.tooLarge()
 		return
 	}
-	if err := p.set.memory.acquire(p.ctx, stageBuffer, p.limit.pause, p.limit.resume); err != nil {
+	if err := p.set.memory.acquire(p.parent, stageBuffer, p.limit.pause, p.limit.resume); err != nil {
 		p.readFailed(err, nil, resp)
 		return
 	}
 	defer p.set.memory.release(stageBuffer)
 	if resp.ContentLength > longBody {
-		p.limit.bytes.Store(resp.ContentLength)
+		p.limit.bytes = resp.ContentLength
 	}
-	raw := &rawBody{r: resp.Body}
-	b := &body{r: raw, raw: raw, limit: p.limit, max: p.set.MaxBody}
+	b := p.newBody()
 	if gzipped {
 		z := gzipReaders.Get().(*gzip.Reader)
 		defer gzipReaders.Put(z)
-		b.r = &lazyGzip{z: z, src: raw}
+		b.r = &lazyGzip{z: z, src: &p.raw}
 	}
 	p.readBody(b, resp)
 	p.obs.Bytes = b.n
 }
 
-// readBody reads a small body whole and streams a larger one.
-func (p *poll) readBody(b *body, resp *http.Response) {
-	buf := buffers.Get().(*[bufferSize]byte)
-	defer buffers.Put(buf)
-	n, whole := 0, false
+// fill reads until buf is full or the body whole.
+func (b *body) fill(buf []byte) (n int, whole bool, err error) {
 	for n < len(buf) && !whole {
-		k, err := b.Read(buf[n:])
+		var k int
+		k, err = b.Read(buf[n:])
 		n += k
 		if whole = errors.Is(err, io.EOF); err != nil && !whole {
-			p.readFailed(err, b, resp)
-			return
+			return n, false, err
 		}
 	}
+	return n, whole, nil
+}
+
+// readBody reads a small body whole and streams a larger one.
+func (p *poll) readBody(b *body, resp *http.Response) {
+	small := smallBuffers.Get().(*[smallSize]byte)
+	defer smallBuffers.Put(small)
+	n, whole, err := b.fill(small[:])
+	data := small[:n]
+	if err == nil && !whole {
+		large := buffers.Get().(*[bufferSize]byte)
+		defer buffers.Put(large)
+		var more int
+		more, whole, err = b.fill(large[copy(large[:], data):])
+		data = large[:n+more]
+	}
+	if err != nil {
+		p.readFailed(err, b, resp)
+		return
+	}
 	// A byte-order mark is tolerated (SPEC §2).
-	data := bytes.TrimPrefix(buf[:n], []byte("\xEF\xBB\xBF"))
+	data = bytes.TrimPrefix(data, []byte("\xEF\xBB\xBF"))
 	// A 202 means something with processing only: nothing of it is kept.
 	keep := newKeeper(p, resp.StatusCode == http.StatusOK)
 	defer keep.clean()
 	var a *answer
-	var err error
 	if whole {
 		a, err = readAnswer(data)
 	} else {
-		if err := p.set.memory.acquire(p.ctx, stageStream, p.limit.pause, p.limit.resume); err != nil {
+		if err := p.set.memory.acquire(p.parent, stageStream, p.limit.pause, p.limit.resume); err != nil {
 			p.readFailed(err, b, resp)
 			return
 		}
@@ -139,7 +162,7 @@ func (p *poll) stream(src io.Reader, keep *keeper) (a *answer, release func(), e
 		if many {
 			return nil
 		}
-		err := p.set.memory.acquire(p.ctx, stageNames, p.limit.pause, p.limit.resume)
+		err := p.set.memory.acquire(p.parent, stageNames, p.limit.pause, p.limit.resume)
 		many = err == nil
 		return err
 	})
@@ -197,9 +220,8 @@ func (p *poll) lateDetail(b *body) string {
 	if b != nil {
 		n = b.n
 	}
-	limit, long := p.limit.stop()
-	detail := fmt.Sprintf("the answer was not complete within %s (%d bytes of its body)", shortDuration(limit), n)
-	if p.limit.bytes.Load() > longBody && !long {
+	detail := fmt.Sprintf("the answer was not complete within %s (%d bytes of its body)", shortDuration(p.limit.limit), n)
+	if p.limit.bytes > longBody && !p.limit.isLong {
 		detail += "; another long answer of this seller was still being read"
 	}
 	return detail

@@ -22,7 +22,8 @@ type verdict struct {
 
 // classify says what a request that brought no head of an answer means. Details
 // are made of our own words: the text of a network error holds addresses.
-func (p *poll) classify(err error, f hopFacts) verdict {
+func (p *poll) classify(err error) verdict {
+	f := &p.hop
 	if v, cut := p.cutOff(); cut {
 		if v.outcome == order.Timeout {
 			v.detail = "no answer within " + shortDuration(p.set.Timeout) + " (" + f.progress() + ")"
@@ -31,13 +32,11 @@ func (p *poll) classify(err error, f hopFacts) verdict {
 	}
 	var blocked *blockedError
 	switch {
-	case f.gaveUp:
-		return verdict{order.Unreachable, "connection closed before an answer"}
 	case errors.As(err, &blocked):
 		return verdict{order.Blocked, blocked.reason}
 	case !f.got:
 		return p.classifyDial(err, f)
-	case strings.Contains(err.Error(), "response headers exceeded"):
+	case errors.Is(err, errHeadTooLong):
 		return verdict{order.InvalidResponse, "the head of the answer is over 64 KiB"}
 	}
 	return p.classifyBroken(err, "before an answer", "the answer is not HTTP/1.1")
@@ -46,7 +45,7 @@ func (p *poll) classify(err error, f hopFacts) verdict {
 // cutOff says whether the poll was ended by us, and what that means.
 func (p *poll) cutOff() (verdict, bool) {
 	switch {
-	case p.limit.hasExpired():
+	case p.limit.expired:
 		return verdict{outcome: order.Timeout}, true
 	case p.parent.Err() != nil:
 		return verdict{order.LocalFault, "cut off: poller is shutting down"}, true
@@ -67,15 +66,14 @@ func (p *poll) classifyBroken(err error, when, garbled string) verdict {
 	switch {
 	case errors.As(err, &errno):
 		return verdict{order.Unreachable, "connection broken " + when + ": " + errno.Error()}
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &netErr),
-		errors.Is(err, net.ErrClosed), strings.Contains(err.Error(), "server closed idle connection"):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &netErr), errors.Is(err, net.ErrClosed):
 		return verdict{order.Unreachable, "connection closed " + when}
 	}
 	return verdict{order.InvalidResponse, garbled}
 }
 
 // classifyDial judges an error on the way to a connection.
-func (p *poll) classifyDial(err error, f hopFacts) verdict {
+func (p *poll) classifyDial(err error, f *hop) verdict {
 	if v, local := p.localDial(err); local {
 		return v
 	}
@@ -218,7 +216,7 @@ func (p *poll) tlsDetail(err error) string {
 }
 
 // progress says how far a request came.
-func (f hopFacts) progress() string {
+func (f *hop) progress() string {
 	switch {
 	case f.firstByte:
 		return "the head of the answer is not complete"
@@ -228,7 +226,7 @@ func (f hopFacts) progress() string {
 		return "connected after " + shortDuration(f.connectIn) + ", no first byte"
 	case f.isConn:
 		return "connected after " + shortDuration(f.connectIn) + ", TLS handshake not finished"
-	case f.lookedUp:
+	case f.lookedUp.Load():
 		return "not connected"
 	}
 	return "name not looked up"

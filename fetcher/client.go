@@ -2,6 +2,7 @@ package fetcher
 
 import (
 	"context"
+	"crypto/tls"
 	"net/http"
 	"sync/atomic"
 
@@ -19,12 +20,14 @@ type Client struct {
 type settings struct {
 	Options
 	guard     *guard
-	transport *http.Transport
+	tls       *tls.Config // to sellers' own hosts
+	tlsAway   *tls.Config // to hosts that redirects lead to
+	pool      *pool
 	memory    *memory
 	ifaces    *interfaces
-
-	// Shared by all requests; net/http only reads them.
-	accept, acceptEncoding, cacheControl, userAgent []string
+	endpoints *endpoints
+	// ownHeaders is the head of a request without the seller's headers; shared, net/http only reads it.
+	ownHeaders http.Header
 }
 
 // New makes a client.
@@ -38,10 +41,8 @@ func newSettings(o Options) *settings {
 	o = o.withDefaults()
 	g := &guard{ports: o.AllowPorts, networks: o.AllowNetworks}
 	return &settings{
-		Options: o, guard: g, transport: newTransport(o, g), memory: newMemory(o.MaxMemory),
-		ifaces: &interfaces{list: o.Interfaces},
-		accept: []string{"application/json"}, acceptEncoding: []string{"gzip"},
-		cacheControl: []string{"no-cache"}, userAgent: []string{"poller/" + o.Version},
+		Options: o, guard: g, tls: newTLS(o, ownSessions), tlsAway: newTLS(o, awaySessions), pool: newPool(o.MaxIdleConns), memory: newMemory(o.MaxMemory),
+		ifaces: &interfaces{list: o.Interfaces}, endpoints: new(endpoints), ownHeaders: ownHeaders(o.Version),
 	}
 }
 
@@ -50,11 +51,12 @@ func newSettings(o Options) *settings {
 // options don't allow.
 func (c *Client) Reload(o Options) {
 	old := c.settings.Swap(newSettings(o))
-	old.transport.CloseIdleConnections()
+	old.pool.drain(true)
+	old.endpoints.clear()
 }
 
 // Close closes the kept connections. The client may still be used.
-func (c *Client) Close() { c.settings.Load().transport.CloseIdleConnections() }
+func (c *Client) Close() { c.settings.Load().pool.drain(false) }
 
 // Fetch polls one order once. Whatever happens is in the observation; it never
 // fails otherwise. When ctx ends, so does the poll, as a local_fault. The files
@@ -65,4 +67,23 @@ func (c *Client) Fetch(ctx context.Context, ask order.Ask) order.Observation {
 	p := &poll{client: c, set: set, ask: ask, parent: ctx}
 	p.obs.StartedAt = set.Now()
 	return p.run()
+}
+
+// How many TLS sessions are remembered at most. Hosts that redirects lead to have a cache of their own, so that
+// a seller who invents host names fills no memory and drives out nobody's session.
+const (
+	ownSessions  = 100_000
+	awaySessions = 1024
+)
+
+// newTLS is how every connection is made: HTTP/1.1 only.
+func newTLS(o Options, sessions int) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		RootCAs:    o.RootCAs,
+		NextProtos: []string{"http/1.1"},
+		Time:       o.Now,
+		// A resumed session costs a third of a full handshake, which is what most of a poll's CPU goes into.
+		ClientSessionCache: tls.NewLRUClientSessionCache(sessions),
+	}
 }

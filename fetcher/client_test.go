@@ -111,6 +111,7 @@ func TestRequest(t *testing.T) {
 	if got.Method != http.MethodGet || got.ProtoMajor != 1 || got.TLS.Version < tls.VersionTLS12 || len(got.Header) != 5 {
 		t.Errorf("%s %s %v", got.Method, got.Proto, got.Header)
 	}
+	ask = s.ask() // a seller is never changed, only replaced
 	ask.Seller.Headers = []order.Header{{Name: "user-agent", Value: "me"}, {Name: "accept", Value: "*/*"}}
 	s.fetch(t, ask)
 	if got.UserAgent() != "me" || got.Header.Get("Accept") != "*/*" {
@@ -347,9 +348,9 @@ func TestShutdownAndLocalFaults(t *testing.T) {
 		{errors.New("10.0.0.1 is odd"), up, order.Unreachable, "connect: no connection"},
 	} {
 		set := newSettings(Options{Interfaces: func() ([]net.Interface, error) { return c.ifaces, nil }})
-		p := &poll{set: set, parent: context.Background(), limit: startDeadline(func(error) {}, time.Hour, time.Hour, nil)}
-		v := p.classify(c.err, hopFacts{dialled: true})
-		p.limit.stop()
+		p := &poll{set: set, parent: context.Background()}
+		p.hop.dialled = true
+		v := p.classify(c.err)
 		if v.outcome != c.want || !strings.Contains(v.detail, c.detail) || strings.Contains(v.detail, "10.0.0") {
 			t.Errorf("%v: %v, want %s %q", c.err, v, c.want, c.detail)
 		}
@@ -370,49 +371,24 @@ func TestResolver(t *testing.T) {
 
 func TestReload(t *testing.T) {
 	s := newSeller(t, says(`{"status":"processing"}`))
-	if obs := s.fetch(t, s.ask()); obs.Outcome != order.Processing {
+	ask := s.ask() // the same for all polls: what was made of the seller is not used under other options
+	if obs := s.fetch(t, ask); obs.Outcome != order.Processing {
 		t.Fatalf("%+v", obs)
 	}
 	// A kept connection to what is no longer allowed is not used.
 	o := s.opts
 	o.AllowNetworks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	s.c.Reload(o)
-	if obs := s.fetch(t, s.ask()); obs.Outcome != order.Blocked {
+	if obs := s.fetch(t, ask); obs.Outcome != order.Blocked {
 		t.Errorf("%+v", obs)
 	}
 	o.AllowPorts = []uint16{443}
 	s.c.Reload(o)
-	if obs := s.fetch(t, s.ask()); obs.Outcome != order.Blocked || !strings.Contains(obs.Detail, "port") {
+	if obs := s.fetch(t, ask); obs.Outcome != order.Blocked || !strings.Contains(obs.Detail, "port") {
 		t.Errorf("%+v", obs)
 	}
 	s.c.Reload(s.opts)
-	if obs := s.fetch(t, s.ask()); obs.Outcome != order.Processing {
+	if obs := s.fetch(t, ask); obs.Outcome != order.Processing {
 		t.Errorf("%+v", obs)
-	}
-}
-
-func BenchmarkFetch(b *testing.B) {
-	s := newSeller(b, says(`{"status":"processing","progress":45,"message":"half done","order_id":"o-1","eta_seconds":120}`))
-	ask := s.ask()
-	b.ReportAllocs()
-	for b.Loop() {
-		if obs := s.c.Fetch(b.Context(), ask); obs.Outcome != order.Processing {
-			b.Fatalf("%+v", obs)
-		}
-	}
-}
-
-// BenchmarkBare is the same request by net/http alone, read and thrown away: what BenchmarkFetch is to be held against.
-func BenchmarkBare(b *testing.B) {
-	s := newSeller(b, says(`{"status":"processing","progress":45,"message":"half done","order_id":"o-1","eta_seconds":120}`))
-	client := s.Client()
-	b.ReportAllocs()
-	for b.Loop() {
-		resp, err := client.Get(s.URL + "/status/o-1")
-		if err != nil {
-			b.Fatal(err)
-		}
-		io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
 	}
 }

@@ -273,7 +273,7 @@ func rawServer(t testing.TB, handle func(conn net.Conn), change ...func(*Options
 	t.Helper()
 	ca := newCA(t)
 	cert := ca.issue(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour), []net.IP{net.IPv4(127, 0, 0, 1)})
-	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12})
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, DynamicRecordSizingDisabled: true})
 	if err != nil {
 		t.Fatal(err)
 	}

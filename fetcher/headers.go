@@ -2,6 +2,7 @@ package fetcher
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -96,18 +97,18 @@ func checkHeaderValue(h order.Header) string {
 }
 
 // ownHeaders is the request's head without the seller's headers.
-func (s *settings) ownHeaders(extra int) http.Header {
-	h := make(http.Header, 4+extra)
-	h["Accept"] = s.accept
-	h["Accept-Encoding"] = s.acceptEncoding
-	h["Cache-Control"] = s.cacheControl
-	h["User-Agent"] = s.userAgent
-	return h
+func ownHeaders(version string) http.Header {
+	return http.Header{
+		"Accept":          {"application/json"},
+		"Accept-Encoding": {"gzip"},
+		"Cache-Control":   {"no-cache"},
+		"User-Agent":      {"poller/" + version},
+	}
 }
 
 // withSeller is the request's head for the seller's own origin.
 func (s *settings) withSeller(headers []order.Header) http.Header {
-	h := s.ownHeaders(len(headers))
+	h := maps.Clone(s.ownHeaders)
 	for _, sh := range headers {
 		h[http.CanonicalHeaderKey(sh.Name)] = []string{sh.Value}
 	}

@@ -212,7 +212,7 @@ func noGoroutines(t *testing.T) {
 		stacks := string(buf[:runtime.Stack(buf, true)])
 		left := ""
 		for g := range strings.SplitSeq(stacks, "\n\n") {
-			if strings.Contains(g, "persistConn") || strings.Contains(g, "dialTLS") || strings.Contains(g, "jsonCheck") {
+			if strings.Contains(g, "fetcher.(*poll)") || strings.Contains(g, "fetcher.(*conn)") || strings.Contains(g, "fetcher.shake") || strings.Contains(g, "jsonCheck") {
 				left = g
 			}
 		}

@@ -34,8 +34,8 @@ type keeper struct {
 
 func newKeeper(p *poll, on bool) *keeper {
 	return &keeper{
-		ctx: p.ctx, files: p.client.files, remoteID: p.ask.RemoteID, reserve: p.ask.Reserve,
-		max: p.set.MaxPerOrder, limit: p.limit, off: !on,
+		ctx: p.parent, files: p.client.files, remoteID: p.ask.RemoteID, reserve: p.ask.Reserve,
+		max: p.set.MaxPerOrder, limit: &p.limit, off: !on,
 	}
 }
 

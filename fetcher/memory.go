@@ -20,8 +20,10 @@ const (
 // What one poll holds in each stage, in bytes.
 var stageBytes = [stages]int64{bufferSize, 1 << 20, 16 << 20}
 
-// bufferSize is how much of an answer is read at once; most answers are far smaller.
-const bufferSize = 64 << 10
+const (
+	bufferSize = 64 << 10 // how much of an answer is read at once
+	smallSize  = 4 << 10  // ... at first: most answers are smaller still
+)
 
 // memory bounds what all polls hold together.
 type memory [stages]struct {
@@ -53,8 +55,11 @@ func (m *memory) acquire(ctx context.Context, stage int, pause, resume func()) e
 
 func (m *memory) release(stage int) { m[stage].sem.Release(m[stage].bytes) }
 
-// buffers holds what answers are read into.
-var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+// What answers are read into.
+var (
+	buffers      = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+	smallBuffers = sync.Pool{New: func() any { return new([smallSize]byte) }}
+)
 
 // longBodies says which sellers have a long body under way: one each.
 type longBodies struct {

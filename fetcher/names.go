@@ -4,8 +4,8 @@ package fetcher
 // of all objects that are open, which it keeps to find one that comes twice.
 // Only a streamed answer can need much.
 type names struct {
-	many  func() error // nil: not watched
-	held  bool         // many was called
+	many  func() error
+	held  bool // many was called
 	sum   int64
 	depth [maxDepth + 1]int64 // of each object that is open
 	last  int
@@ -19,8 +19,8 @@ const (
 
 // add counts the token just read, of length bytes, if it is a member's name.
 func (n *names) add(r *reader, length int) error {
-	if n.many == nil {
-		return nil
+	if n == nil {
+		return nil // an answer that is whole in memory
 	}
 	depth := min(r.dec.StackDepth(), maxDepth)
 	for ; n.last > depth; n.last-- { // closed since

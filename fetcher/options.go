@@ -25,8 +25,7 @@ type Options struct {
 
 	RootCAs      *x509.CertPool // nil: the system's
 	Version      string         // poller's own, for User-Agent
-	SessionCache int            // TLS sessions remembered: the number of sellers and some to spare; 1024
-	MaxIdleConns int            // connections kept in all, about 48 KiB each; 1024
+	MaxIdleConns int            // connections kept in all, some 20 KiB each; 1024
 
 	// Files is where the files of results are kept. Without it an answer that brings one is a local_fault.
 	Files Files
@@ -64,7 +63,6 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.MaxBody, 64<<20)
 	orDefault(&o.MaxMemory, 256<<20)
 	orDefault(&o.MaxPerOrder, 1<<30)
-	orDefault(&o.SessionCache, 1024)
 	orDefault(&o.MaxIdleConns, 1024)
 	if o.Version == "" {
 		o.Version = "dev"

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"poller/order"
@@ -18,34 +18,49 @@ type poll struct {
 	set    *settings
 	ask    order.Ask
 	parent context.Context // the caller's
-	ctx    context.Context // ends with the poll
-	limit  *deadline
-	hop    *hop // the present one
-	hops   int  // redirects followed
+	limit  deadline
+	hop    hop     // the present one
+	conn   *conn   // ... and what it goes over; nil: none
+	hops   int     // redirects followed
+	raw    rawBody // the answer's body
 	host   string
 	obs    order.Observation
 	isLong bool // it is its seller's one long body
 }
 
+// hop is how far one request of a poll came.
+type hop struct {
+	begun     time.Time
+	dialled   bool        // a dial was begun
+	lookedUp  atomic.Bool // ... and the name resolved: addresses may be dialled at the same time
+	isConn    bool        // TCP is connected
+	connectIn time.Duration
+	got       bool // the request has a connection
+	reused    bool // ... a kept one
+	firstByte bool
+}
+
+// reset makes it that of a request that is still to be sent.
+func (h *hop) reset() {
+	h.lookedUp.Store(false)
+	h.begun, h.dialled, h.isConn, h.connectIn, h.got, h.reused, h.firstByte = time.Now(), false, false, 0, false, false, false
+}
+
 // run does the poll: it is the only way out of Fetch.
 func (p *poll) run() order.Observation {
-	target, err := p.target()
+	target, headers, err := p.target()
 	if err != nil {
 		return p.end(order.Blocked, err.Error())
 	}
-	ctx, cancel := context.WithCancelCause(p.parent)
-	p.ctx = ctx
-	p.limit = startDeadline(cancel, p.set.Timeout, p.set.BodyTimeout, p.takeLong)
-	defer func() {
-		// Also ends a dial that is still under way for a request which got a kept connection meanwhile.
-		cancel(nil)
-		p.limit.stop()
-		if p.isLong {
-			p.client.long.release(p.ask.Seller.ID)
-		}
-	}()
-	p.follow(target)
-	p.obs.Duration = p.limit.Elapsed()
+	p.limit.begin(p.set.Timeout, p.set.BodyTimeout, p.takeLong)
+	stop := context.AfterFunc(p.parent, p.limit.cutOff)
+	p.follow(target, headers)
+	stop()
+	p.hangUp()
+	if p.isLong {
+		p.client.long.release(p.ask.Seller.ID)
+	}
+	p.obs.Duration = p.limit.elapsed()
 	return p.obs
 }
 
@@ -55,19 +70,17 @@ func (p *poll) takeLong() bool {
 	return p.isLong
 }
 
-// target checks the seller once more and makes the URL to ask.
-func (p *poll) target() (*url.URL, error) {
-	t, errs := p.set.guard.parseTemplate(p.ask.Seller.StatusURL)
-	if errs == nil {
-		errs = checkHeaders(p.ask.Seller)
-	}
-	if errs != nil {
-		return nil, errs[0]
+// target is the URL to ask and the head of the request, if the seller stands the check of SPEC §2 now, too.
+func (p *poll) target() (*url.URL, http.Header, error) {
+	e := p.set.endpoints.of(p.ask.Seller, p.set.newEndpoint)
+	if e.problem != nil {
+		return nil, nil, e.problem
 	}
 	if !order.ValidID(p.ask.RemoteID) {
-		return nil, errors.New("remote_id: not an id")
+		return nil, nil, errors.New("remote_id: not an id")
 	}
-	return t.url(p.ask.RemoteID)
+	u, err := e.template.url(p.ask.RemoteID)
+	return u, e.headers, err
 }
 
 // end sets outcome and detail.
@@ -80,10 +93,9 @@ func (p *poll) end(o order.Outcome, detail string) order.Observation {
 }
 
 // follow asks, follows redirects, and judges the last answer.
-func (p *poll) follow(u *url.URL) {
-	headers := p.set.withSeller(p.ask.Seller.Headers)
+func (p *poll) follow(u *url.URL, headers http.Header) {
 	for {
-		resp, err := p.request(u, headers)
+		resp, err := p.request(u, headers) //nolint:bodyclose // keep and hangUp say what becomes of the connection; to close the body would read all of it
 		if err != nil {
 			p.failed(err)
 			return
@@ -111,7 +123,7 @@ func (p *poll) follow(u *url.URL) {
 		}
 		if !sameOrigin(u, next) {
 			// For good: headers is never given the seller's again.
-			headers = p.set.ownHeaders(0)
+			headers = p.set.ownHeaders
 		}
 		u = next
 		p.hops++
@@ -119,35 +131,96 @@ func (p *poll) follow(u *url.URL) {
 	}
 }
 
-// request does one hop.
+// request does one hop. It is sent on a kept connection, if there is one, and if that turns out to be closed on a new
+// one: a seller that hangs up on every request sees at most two for a poll, and uses up none of its neighbours' connections.
 func (p *poll) request(u *url.URL, headers http.Header) (*http.Response, error) {
-	p.hop = newHop(p.ctx)
+	p.hop.reset()
 	p.obs.HTTPStatus = 0
 	req := &http.Request{
 		Method: http.MethodGet, URL: u, Host: u.Host, Header: headers,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
-	resp, err := p.set.transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(p.hop, &p.hop.trace)))
+	host, err := dialled(u)
 	if err != nil {
 		return nil, err
 	}
+	if c := p.set.pool.get(host); c != nil {
+		p.hold(c)
+		if err = errClosed; c.alive() {
+			var resp *http.Response
+			if resp, err = c.ask(req, &p.hop); err == nil {
+				return p.head(resp), nil
+			}
+		}
+		if _, cut := p.cutOff(); cut || p.hop.firstByte {
+			return nil, err
+		}
+		p.hangUp()
+		p.hop.reset()
+	}
+	c, err := p.dial(host)
+	if err != nil {
+		return nil, err
+	}
+	p.hold(c)
+	resp, err := c.ask(req, &p.hop)
+	if err != nil {
+		return nil, err
+	}
+	return p.head(resp), nil
+}
+
+// errClosed: a kept connection was closed meanwhile.
+var errClosed = errors.New("closed meanwhile")
+
+// hold makes c the connection of the present hop.
+func (p *poll) hold(c *conn) {
+	p.conn, p.hop.got, p.hop.reused = c, true, c.kept
+	c.limit = &p.limit
+	p.limit.watch(c.NetConn())
+}
+
+// head notes that there is an answer.
+func (p *poll) head(resp *http.Response) *http.Response {
 	p.obs.Answered, p.obs.HTTPStatus = true, resp.StatusCode
-	return resp, nil
+	p.raw = rawBody{r: resp.Body}
+	return resp
+}
+
+// keep keeps the connection if the answer was read to its end and it may be used again.
+func (p *poll) keep(resp *http.Response) {
+	c := p.conn
+	if !p.raw.ended || resp.Close || resp.StatusCode < 200 || !c.reusable() {
+		p.hangUp()
+		return
+	}
+	p.limit.watch(nil)
+	p.conn = nil
+	p.set.pool.put(c)
+}
+
+// hangUp closes the connection, if there is one.
+func (p *poll) hangUp() {
+	if p.conn != nil {
+		p.limit.watch(nil)
+		p.conn.close()
+		p.conn = nil
+	}
 }
 
 // failed judges a request that brought no head of an answer.
 func (p *poll) failed(err error) {
-	facts := p.hop.facts()
-	v := p.classify(err, facts)
-	p.obs.NoConnection = p.hops == 0 && !facts.got && (v.outcome == order.Unreachable || v.outcome == order.Timeout)
+	v := p.classify(err)
+	p.obs.NoConnection = p.hops == 0 && !p.hop.got && (v.outcome == order.Unreachable || v.outcome == order.Timeout)
 	p.end(v.outcome, v.detail)
 }
 
 // answered judges the head of the last answer and reads its body if it is worth it.
 func (p *poll) answered(resp *http.Response) {
 	code := resp.StatusCode
-	wait := resp.Header.Get("Retry-After")
-	p.obs.RetryAfter = retryAfter(wait, p.set.Now())
+	if wait := resp.Header["Retry-After"]; len(wait) > 0 {
+		p.obs.RetryAfter = retryAfter(wait[0], p.set.Now())
+	}
 	switch {
 	case code == http.StatusOK || code == http.StatusAccepted:
 		p.read(resp)
@@ -174,20 +247,13 @@ const discardTime = time.Second
 // discard reads a body that does not matter, so that the connection can be
 // kept; one that is long or slow costs its connection. It returns its length, as far as it was read.
 func (p *poll) discard(resp *http.Response) int64 {
-	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		return 0 // its body is the connection itself
-	}
-	if resp.ContentLength == 0 {
-		return 0
-	}
-	buf := buffers.Get().(*[bufferSize]byte)
-	defer buffers.Put(buf)
-	timer := time.AfterFunc(discardTime, func() { resp.Body.Close() })
-	defer timer.Stop()
+	defer p.keep(resp)
+	p.conn.hush(discardTime)
+	buf := smallBuffers.Get().(*[smallSize]byte)
+	defer smallBuffers.Put(buf)
 	var n int64
 	for n <= bufferSize {
-		k, err := resp.Body.Read(buf[:])
+		k, err := p.raw.Read(buf[:])
 		n += int64(k)
 		if err != nil {
 			break

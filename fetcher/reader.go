@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"strconv"
-	"sync"
-	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -18,39 +15,8 @@ type reader struct {
 	dec   *jsontext.Decoder
 	raw   []byte // the whole answer, or nil
 	spill *spill // where it comes from if it is not whole in memory
-	names names
+	names *names // nil: not watched
 	a     answer
-}
-
-var decoders = sync.Pool{New: func() any { return jsontext.NewDecoder(new(bytes.Buffer)) }}
-
-// Lone surrogates are let through with the invalid UTF-8 that the option is
-// for; UTF-8 is checked before the decoder sees it.
-var decoderOptions = jsontext.AllowInvalidUTF8(true)
-
-// readAnswer reads an answer that is whole in memory; data is not kept. The error is a *syntaxError.
-func readAnswer(data []byte) (*answer, error) {
-	if !utf8.Valid(data) {
-		if whole := wholeRunes(data); whole < len(data) && utf8.Valid(data[:whole]) {
-			return nil, errEarly
-		}
-		return nil, errUTF8
-	}
-	r := &reader{dec: decoders.Get().(*jsontext.Decoder), raw: data}
-	r.dec.Reset(bytes.NewBuffer(data), decoderOptions)
-	defer func() {
-		r.dec.Reset(new(bytes.Buffer)) // lets go of data
-		decoders.Put(r.dec)
-	}()
-	return r.read()
-}
-
-// streamAnswer reads an answer out of s. many is called before names of very
-// many members are kept. An error may also be one of the source, of a sink or of many.
-func streamAnswer(s *spill, many func() error) (*answer, error) {
-	r := &reader{dec: jsontext.NewDecoder(s, decoderOptions), spill: s}
-	r.names.many = many
-	return r.read()
 }
 
 func (r *reader) read() (*answer, error) {
@@ -331,30 +297,4 @@ func (r *reader) token() error {
 		return errDepth
 	}
 	return err
-}
-
-// explain makes a *syntaxError of the decoder's own errors.
-func (r *reader) explain(err error) error {
-	var syntactic *jsontext.SyntacticError
-	switch {
-	case errors.As(err, &syntactic):
-	case errors.Is(err, io.EOF):
-		return &syntaxError{"the answer is empty", true}
-	default:
-		return err
-	}
-	if errors.Is(syntactic.Err, io.ErrUnexpectedEOF) {
-		return errEarly
-	}
-	detail := "not JSON: " + syntactic.Err.Error()
-	if errors.Is(syntactic.Err, jsontext.ErrDuplicateName) {
-		detail = "a member comes twice: " + syntactic.JSONPointer.LastToken()
-	}
-	if r.spill == nil {
-		detail += " (at byte " + strconv.FormatInt(syntactic.ByteOffset, 10) + ")"
-		if trimmed := bytes.TrimLeft(r.raw, " \t\r\n"); len(trimmed) > 0 && trimmed[0] == '<' {
-			detail = "not JSON: it looks like a web page"
-		}
-	}
-	return &syntaxError{detail: detail}
 }

@@ -2,6 +2,7 @@ package fetcher
 
 import (
 	"errors"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -51,6 +52,15 @@ func portOf(u *url.URL) (uint16, error) {
 		return 0, errNoLocation
 	}
 	return port, nil
+}
+
+// dialled is the name:port that a URL leads to, always written alike.
+func dialled(u *url.URL) (string, error) {
+	port, err := portOf(u)
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort(strings.ToLower(u.Hostname()), itoa(int(port))), nil
 }
 
 // hop judges host and port of a redirect's target.

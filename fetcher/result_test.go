@@ -289,8 +289,8 @@ func TestBase64Small(t *testing.T) {
 }
 
 func testKeeper(files *memFiles) *keeper {
-	d := startDeadline(func(error) {}, 1<<40, 1<<40, func() bool { return false })
-	d.stop()
+	d := new(deadline)
+	d.begin(1<<40, 1<<40, func() bool { return false })
 	return &keeper{ctx: ctxBackground, files: files, remoteID: "o-1", max: 1 << 40, limit: d}
 }
 

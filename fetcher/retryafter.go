@@ -13,7 +13,7 @@ import (
 func retryAfter(value string, now time.Time) *time.Duration {
 	value = strings.Trim(value, " \t")
 	if value == "" {
-		return nil // most answers; parsing dates is slow
+		return nil
 	}
 	var d time.Duration
 	if digits(value) {

@@ -18,6 +18,9 @@ func Clip(s string, max int) string {
 		}
 		s = s[:limit]
 	}
+	if len(s) <= max && plain(s) {
+		return s // most texts
+	}
 	var b strings.Builder
 	n := 0
 	for _, r := range strings.ToValidUTF8(s, "\uFFFD") {
@@ -35,4 +38,14 @@ func Clip(s string, max int) string {
 		n++
 	}
 	return strings.TrimRightFunc(b.String(), unicode.IsSpace)
+}
+
+// plain reports whether s is of printable ASCII with no space around it.
+func plain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return s == "" || s[0] != ' ' && s[len(s)-1] != ' '
 }

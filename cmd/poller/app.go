@@ -182,7 +182,7 @@ func (a *app) build() error {
 }
 
 func (a *app) fetcherOptions(c *Config) (fetcher.Options, error) {
-	return fetcherOptions(c, a.store.SellersWithActive(), a.openFiles)
+	return fetcherOptions(c, a.openFiles)
 }
 
 // enough reports whether at least min_free is free wherever poller writes.

@@ -36,9 +36,9 @@ func schedulerConfig(c *Config) scheduler.Config {
 	}
 }
 
-// fetcherOptions is the configuration in the fetcher's terms. sellers is how
-// many there are, openFiles how many files may be open.
-func fetcherOptions(c *Config, sellers, openFiles int) (fetcher.Options, error) {
+// fetcherOptions is the configuration in the fetcher's terms. openFiles is how
+// many files may be open.
+func fetcherOptions(c *Config, openFiles int) (fetcher.Options, error) {
 	roots, err := rootCAs(c.Fetch.CAFile)
 	if err != nil {
 		return fetcher.Options{}, err
@@ -52,7 +52,6 @@ func fetcherOptions(c *Config, sellers, openFiles int) (fetcher.Options, error) 
 		MaxBody: int64(c.Fetch.MaxBody), MaxMemory: int64(c.Fetch.MaxMemory), MaxPerOrder: int64(c.Results.MaxPerOrder),
 		Redirects: c.Fetch.Redirects, AllowPorts: ports, AllowNetworks: c.Fetch.AllowNetworks,
 		RootCAs: roots, Version: version,
-		SessionCache: max(4096, 2*sellers),
 		// Kept connections are worth having, but not for the price of those in use.
 		MaxIdleConns: max(1, min(max(1024, 2*c.Fetch.Workers), openFiles-c.Fetch.Workers-otherFiles)),
 	}, nil
