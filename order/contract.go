@@ -49,6 +49,12 @@ type Due struct {
 	Unanswered bool
 }
 
+// Target is as much of an order as a poll of it needs to know.
+type Target struct {
+	Ref          Ref
+	ID, RemoteID string
+}
+
 // DuePage is one page of what is due.
 type DuePage struct {
 	Items []Due
@@ -67,8 +73,8 @@ type Change struct {
 	Uploaded []string
 	Rejected func(Order, string) Decision // with the key
 
-	// Set by the store. Before is the order that Decide got.
-	Before   Order
+	// Set by the store. WasHeld: the order that Decide got was held.
+	WasHeld  bool
 	Decision Decision // after the fuse has spoken
 	Err      error    // ErrNotFound, ErrDamaged: Decide was not called; ErrConflict: a file of the result is another order's, nothing changed
 }

@@ -18,12 +18,15 @@ func (s *Scheduler) closeRun(ctx context.Context, by order.Trigger) bool {
 		s.mu.Unlock()
 		return false
 	}
-	last := s.landed
+	var committed <-chan struct{}
+	if s.landed != nil { // polls that ended before the close are in the books
+		committed = s.landed.wait()
+	}
 	s.urgent = len(s.pending) > 0
 	s.mu.Unlock()
-	if last != nil { // polls that ended before the close are in the books
+	if committed != nil {
 		s.wakeRecorder()
-		<-last.done
+		<-committed
 	}
 	wall := s.wall()
 	s.mu.Lock()
@@ -78,8 +81,12 @@ func (s *Scheduler) sort(r *run) (oldest time.Time) {
 	now := time.Now()
 	rec := &r.rec
 	for _, l := range s.lanes {
-		n, flying := s.waiting(l)
-		rec.LeftToSeller += flying // for so long as the seller takes
+		n := l.waiting
+		for _, f := range l.busy {
+			if f.dueIn == r {
+				rec.LeftToSeller++ // for so long as the seller takes
+			}
+		}
 		switch {
 		case n == 0:
 		case l.brk.open, l.host.brk.open:
@@ -88,8 +95,8 @@ func (s *Scheduler) sort(r *run) (oldest time.Time) {
 			rec.LeftToSeller += n
 		default:
 			rec.Remaining += n
-			l.queue.each(func(it item) {
-				if at, ok := s.ticks[it.tick+1]; ok && (oldest.IsZero() || at.Before(oldest)) {
+			l.queue.each(func(_, tick uint64) {
+				if at, ok := s.ticks[tick+1]; ok && (oldest.IsZero() || at.Before(oldest)) {
 					oldest = at
 				}
 			})
@@ -114,8 +121,8 @@ func (s *Scheduler) leftOver() []leftOrder {
 		if l.polls == 0 || l.bad < l.polls || l.queue.len() == 0 || !l.brk.open && !now.Before(l.restUntil) {
 			continue
 		}
-		l.queue.each(func(it item) {
-			left = append(left, leftOrder{order.Ref{Seller: l.seller.Number, Order: it.number}, l.host})
+		l.queue.each(func(number, _ uint64) {
+			left = append(left, leftOrder{order.Ref{Seller: l.seller.Number, Order: number}, l.host})
 		})
 	}
 	return left
@@ -139,20 +146,20 @@ func (s *Scheduler) endSkipped(ctx context.Context, r *run, left []leftOrder) {
 			}
 			return
 		}
-		last, stopping := s.endChunk(r, orders, hosts)
+		committed, stopping := s.endChunk(r, orders, hosts)
 		if stopping {
 			return
 		}
-		if last != nil { // no more at once than one commit
+		if committed != nil { // no more at once than one commit
 			s.wakeRecorder()
-			<-last.done
+			<-committed
 		}
 	}
 }
 
 // endChunk hands the ends of those of the orders that are past their deadline to the
-// recorder, and returns the last one. After a stop nobody would record them.
-func (s *Scheduler) endChunk(r *run, orders []order.Order, hosts map[order.Ref]*host) (last *flight, stopping bool) {
+// recorder; committed is closed when they are. After a stop nobody would record them.
+func (s *Scheduler) endChunk(r *run, orders []order.Order, hosts map[order.Ref]*host) (committed <-chan struct{}, stopping bool) {
 	wall := s.wall()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,6 +167,7 @@ func (s *Scheduler) endChunk(r *run, orders []order.Order, hosts map[order.Ref]*
 		return nil, true
 	}
 	policy, tick := s.cfg.Policy, r.rec.Tick
+	var last *flight
 	for i := range orders {
 		o := &orders[i]
 		if !o.Deadline.Before(r.rec.StartedAt) {
@@ -167,8 +175,7 @@ func (s *Scheduler) endChunk(r *run, orders []order.Order, hosts map[order.Ref]*
 		}
 		h := hosts[o.Ref]
 		poll := order.Poll{ClockDoubted: s.clock.doubted, Evidence: order.Evidence{OtherAnsweredAt: s.evidence.otherAnsweredAt(h.name)}}
-		last = &flight{ref: o.Ref, host: h, target: target{o.ID, o.RemoteID}, done: make(chan struct{})}
-		last.change = order.Change{Ref: o.Ref, Decide: func(o order.Order) order.Decision {
+		last = &flight{ref: o.Ref, host: h, target: order.Target{ID: o.ID}, skip: func(o order.Order) order.Decision {
 			if o.Tick >= tick { // polled after all
 				return order.Decision{Dropped: true, Order: o}
 			}
@@ -176,5 +183,8 @@ func (s *Scheduler) endChunk(r *run, orders []order.Order, hosts map[order.Ref]*
 		}}
 		s.pending = append(s.pending, last)
 	}
-	return last, false
+	if last != nil {
+		committed = last.wait()
+	}
+	return committed, false
 }

@@ -13,11 +13,10 @@ import (
 // answer and were asked in vain in that stretch are witnesses: three of them,
 // beside the host in question, within a minute, say that the fault is ours.
 // While the stretch lasts nobody loses the name of a host that answers; when
-// it ends, those who failed in it lose that name unless the fault was ours.
+// it ends, those who failed in it lose that name until they answer again.
 type evidence struct {
 	up      map[string]bool      // answered when last asked
 	failed  map[string]time.Time // up hosts that failed since the last answer: when last
-	ours    bool                 // this stretch was judged to be our fault
 	answers [2]answer            // the newest answers, of two different hosts, newest first
 }
 
@@ -49,14 +48,11 @@ func (e *evidence) recall(host string, h order.Health) {
 // answered notes that the host sent an HTTP answer.
 func (e *evidence) answered(host string, wall time.Time) {
 	if len(e.failed) > 0 {
-		if !e.ours {
-			for h := range e.failed {
-				delete(e.up, h)
-			}
+		for h := range e.failed {
+			delete(e.up, h)
 		}
 		clear(e.failed)
 	}
-	e.ours = false
 	e.up[host] = true
 	e.note(host, wall)
 }
@@ -90,11 +86,13 @@ func (e *evidence) silent(host string, mono time.Time) bool {
 	if e.up[host] {
 		e.failed[host] = mono
 	}
-	if n >= witnesses {
-		e.ours = true
-		return true
-	}
-	return false
+	return n >= witnesses
+}
+
+// inVain reports whether a host that used to answer was asked in vain since anybody answered.
+func (e *evidence) inVain(host string) bool {
+	_, failed := e.failed[host]
+	return failed
 }
 
 // otherAnsweredAt is when a host other than this one last answered; zero: never.

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -67,6 +68,15 @@ func (s *Scheduler) LiveSweep() (order.Sweep, bool) {
 // poll brought and the order after the commit. order.ErrNotFound,
 // order.ErrErased, order.ErrEnded, order.ErrNoSpace, order.ErrStopping.
 func (s *Scheduler) PollNow(ctx context.Context, id string) (order.Observation, order.Order, error) {
+	for {
+		obs, o, err := s.pollNow(ctx, id)
+		if !errors.Is(err, errNotDue) { // else the poll that it joined did not begin
+			return obs, o, err
+		}
+	}
+}
+
+func (s *Scheduler) pollNow(ctx context.Context, id string) (order.Observation, order.Order, error) {
 	o, err := s.store.Order(ctx, id)
 	if err != nil {
 		return order.Observation{}, o, err
@@ -83,12 +93,12 @@ func (s *Scheduler) PollNow(ctx context.Context, id string) (order.Observation, 
 	if err := s.meet(ctx, []order.Due{{Ref: o.Ref}}); err != nil {
 		return order.Observation{}, o, err
 	}
-	f, err := s.byHand(&o)
+	f, done, err := s.byHand(&o)
 	if err != nil {
 		return order.Observation{}, o, err
 	}
 	select {
-	case <-f.done:
+	case <-done:
 	case <-ctx.Done():
 		return order.Observation{}, o, ctx.Err()
 	}
@@ -112,31 +122,31 @@ func (s *Scheduler) running() bool {
 	return s.clock != nil && !s.stopping
 }
 
-// byHand starts a poll of the order, or returns the one in flight.
-func (s *Scheduler) byHand(o *order.Order) (*flight, error) {
+// byHand starts a poll of the order, or returns the one in flight. done is closed after the commit.
+func (s *Scheduler) byHand(o *order.Order) (f *flight, done <-chan struct{}, err error) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping {
-		return nil, order.ErrStopping
+		return nil, nil, order.ErrStopping
 	}
 	l := s.lanes[o.Ref.Seller]
 	if l == nil {
-		return nil, order.ErrNotFound
+		return nil, nil, order.ErrNotFound
 	}
 	if f := l.busy[o.Ref.Order]; f != nil {
 		s.urgent = true
 		s.wakeRecorder()
-		return f, nil
+		return f, f.wait(), nil
 	}
-	f := &flight{lane: l, item: item{number: o.Ref.Order, tick: o.Tick}, target: target{o.ID, o.RemoteID}, ref: o.Ref, byHand: true, tick: o.Tick}
+	f = &flight{lane: l, ref: o.Ref, target: order.Target{Ref: o.Ref, ID: o.ID, RemoteID: o.RemoteID}, waited: o.Tick, byHand: true, tick: o.Tick}
 	if s.run != nil {
 		f.run, f.tick = s.run, s.run.rec.Tick
 	}
 	s.takeOff(f, now)
 	s.workers.Add(1)
 	go s.worker(f)
-	return f, nil
+	return f, f.wait(), nil
 }
 
 // NextPoll is when an order will be polled next, as far as can be said: the
@@ -205,7 +215,7 @@ func (s *Scheduler) tellClock() {
 func (s *Scheduler) refreshAll(now time.Time) {
 	s.hostsReady, s.wakes = nil, nil
 	for _, h := range s.hosts {
-		h.heap, h.place, h.wakeAt, h.waiting = nil, 0, time.Time{}, nil
+		h.ready, h.place, h.wakeAt, h.waiting = nil, 0, time.Time{}, nil
 	}
 	for _, l := range s.lanes {
 		l.place, l.wakeAt, l.held = 0, time.Time{}, false

@@ -6,10 +6,15 @@ import (
 	"poller/order"
 )
 
-// quantum is how much worker time a lane may use before lanes that used less
-// go first. It keeps one seller's orders together, over few kept connections, as long as that costs the others little:
-// a connection that is not kept until the lane's next turn costs as much as 15 polls or more.
-const quantum = time.Second
+// A lane's turn lasts for turnPolls of its polls as long as they take lately, at least quantum and at most longestTurn
+// of worker time; then lanes that used less go first. It keeps one seller's orders together, over few kept connections:
+// one that is not kept until the lane's next turn costs as much as 15 polls or more. Polls take what the seller takes,
+// or, if all workers wait for the processor, what that takes. longestTurn is less than a poll that hangs.
+const (
+	turnPolls   = 100
+	quantum     = time.Second
+	longestTurn = 4 * time.Second
+)
 
 // Rests of a lane that was throttled without a readable Retry-After.
 const (
@@ -24,13 +29,17 @@ type lane struct {
 	host   *host
 
 	queue    queue
-	incoming *queue             // being filled by the scan; takes queue's place when the seller's part is read, and no poll starts till then
-	targets  map[uint64]target  // loaded ahead for the next turns; the zero target: no longer due
+	fresh    *queue             // what the scan brings, until the seller's part is read; nil: it is not being read
+	waiting  int64              // in both, as of the last refresh
+	targets  []order.Target     // read ahead for the next turns; without an id: no longer due
+	reading  bool               // ... for a flight that is waiting for them
 	busy     map[uint64]*flight // from the start of a poll to its commit
 	inFlight int                // polls that hold a slot
 	seen     *run               // the newest sweep whose scan met an order of the lane
 
 	used   time.Duration // worker time in this sweep
+	turnAt time.Duration // ... when its turn began
+	level  int64         // ... and that in quanta
 	expect time.Duration // how long its polls take, lately
 
 	brk       breaker
@@ -45,34 +54,37 @@ type lane struct {
 	// of this sweep, for the deadline of orders that it skipped (SPEC §5)
 	polls, bad int
 
-	place  int       // in the host's heap, from 1; 0: not in it
+	place  int       // among its host's that are ready, from 1; 0: it is not
 	wakeAt time.Time // when the lane is looked at again because of time alone
 	held   bool      // waits for its host's first answer in this sweep
 	counts bool      // is among its host's lanes
 }
 
-// target is what a poll needs to know of an order.
-type target struct{ id, remoteID string }
-
-// level is how many quanta of worker time the lane has used in this sweep.
-func (l *lane) level() int64 { return int64(l.used / quantum) }
-
-// before orders lanes by turn: least worker time first, then fewest polls in
-// flight, then the order of the store. A lane thus opens another connection only when no other lane waits for its first.
-func (l *lane) before(o *lane) bool {
-	if a, b := l.level(), o.level(); a != b {
-		return a < b
+// spend books worker time. With enough of it the lane's turn is over, and the next one begins.
+func (l *lane) spend(d time.Duration) {
+	l.used += d
+	if l.used-l.turnAt >= min(max(quantum, turnPolls*l.expect), longestTurn) {
+		l.nextTurn()
 	}
-	if l.inFlight != o.inFlight {
-		return l.inFlight < o.inFlight
-	}
-	return l.seller.Number < o.seller.Number
 }
+
+// yield ends the lane's turn: lanes that used no more go first.
+func (l *lane) yield() {
+	l.used += quantum
+	l.nextTurn()
+}
+
+func (l *lane) nextTurn() { l.turnAt, l.level = l.used, max(l.level, int64(l.used/quantum)) }
 
 // newSweep begins a sweep's accounts.
 func (l *lane) newSweep() {
-	l.used, l.polls, l.bad = 0, 0, 0
+	l.used, l.turnAt, l.level, l.polls, l.bad = 0, 0, 0, 0, 0
 	l.brk.newSweep()
+	if l.fresh != nil { // of a scan that was cut short
+		l.fresh = nil
+		l.queue.answered.unmark()
+		l.queue.silent.unmark()
+	}
 }
 
 // cap is how many polls of the lane may be in flight.
@@ -87,7 +99,7 @@ func (s *Scheduler) capOf(l *lane) int {
 // eligible reports whether the lane's next poll may begin as far as the seller
 // alone is concerned; if not, wake is when time alone changes that (zero: it won't).
 func (s *Scheduler) eligible(l *lane, now time.Time) (ok bool, wake time.Time) {
-	if l.queue.len() == 0 || l.incoming != nil || l.seller.Paused || l.inFlight >= s.capOf(l) {
+	if l.queue.len() == 0 || l.seller.Paused || l.inFlight >= s.capOf(l) {
 		return false, time.Time{}
 	}
 	if now.Before(l.restUntil) {
@@ -102,7 +114,7 @@ func (s *Scheduler) eligible(l *lane, now time.Time) (ok bool, wake time.Time) {
 	if at := l.rateAt(now); now.Before(at) {
 		return false, at
 	}
-	if f, wait := l.queue.next(s.elapsed(now), l.brk.open); f == nil {
+	if f, wait := l.queue.next(s.run, s.elapsed(now), l.brk.open); f == nil {
 		return false, now.Add(wait)
 	}
 	return true, time.Time{}
@@ -161,8 +173,8 @@ type host struct {
 	inFlight int
 	brk      breaker
 	silent   map[uint32]struct{} // sellers whose first hop got no connection, since one did
-	heap     []*lane             // lanes that may begin, best first
-	place    int                 // in the scheduler's heap of hosts, from 1; 0: not in it
+	ready    ranks[*lane]        // lanes that may begin
+	place    int                 // among the scheduler's hosts that are ready, from 1; 0: it is not
 	wakeAt   time.Time
 	waiting  []*lane // held until somebody gets an answer from the host
 }

@@ -3,21 +3,22 @@ package scheduler
 import (
 	"testing"
 	"time"
-
-	"poller/order"
 )
 
 func TestLanesTakeTurns(t *testing.T) {
-	newLane := func(number uint32, used time.Duration, inFlight int) *lane {
-		return &lane{seller: &order.Seller{Number: number}, used: used, inFlight: inFlight}
+	level := func(used time.Duration) int64 {
+		l := &lane{}
+		l.spend(used)
+		return l.level
 	}
 	for _, c := range []struct {
 		name          string
-		first, second *lane
+		first, second turn
 	}{
-		{"least worker time first, whatever is in flight", newLane(2, 0, 3), newLane(1, quantum, 0)},
-		{"within a quantum who has a poll in flight waits for those that have none", newLane(2, quantum/2, 0), newLane(1, 0, 1)},
-		{"else one seller after the other", newLane(1, quantum/2, 1), newLane(2, 0, 1)},
+		{"least worker time first, whatever is in flight", turn{inFlight: 3, oldest: 5, number: 2}, turn{level: level(quantum), number: 1}},
+		{"within a quantum what earlier ticks left first", turn{level: level(quantum / 2), oldest: 4, inFlight: 1, number: 2}, turn{oldest: 5, number: 1}},
+		{"then who has a poll in flight waits for those that have none", turn{level: level(quantum / 2), number: 2}, turn{inFlight: 1, number: 1}},
+		{"else one seller after the other", turn{level: level(quantum / 2), inFlight: 1, number: 1}, turn{inFlight: 1, number: 2}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if !c.first.before(c.second) || c.second.before(c.first) {

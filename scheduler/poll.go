@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,9 +16,11 @@ type flight struct {
 	host     *host
 	seller   *order.Seller // as it was when the poll began
 	ref      order.Ref
-	item     item
-	target   target
-	run      *run // the sweep it began in; nil: by hand with none running
+	target   order.Target
+	ahead    []order.Ref // to be read before it can begin: its own order, and those after it in its lane; nil: target is known
+	waited   uint64      // the tick as of which it waited
+	run      *run        // the sweep it began in; nil: by hand with none running
+	dueIn    *run        // the sweep that takes the order: if the poll does not count, it is still due in it
 	tick     uint64
 	byHand   bool // POST …/poll
 	silent   bool // taken from among those whose last poll got no answer
@@ -27,12 +30,38 @@ type flight struct {
 	charge   time.Duration // worker time charged in advance
 	reserved int64         // bytes kept for its result
 
-	obs     order.Observation
-	change  order.Change
-	requeue bool // a scan met it in flight: if this poll does not count, it is still due
+	// What it brought:
+	obs  order.Observation
+	poll order.Poll
+	wall time.Time
+	skip func(order.Order) order.Decision // no poll, but the end of an order that a sweep skipped
 
-	done chan struct{} // closed after the commit
-	err  error         // set before done is closed, if nothing was recorded
+	change *order.Change // what the store made of it
+	over   bool          // committed, or err is set
+	done   chan struct{} // closed when it is over; nil: nobody waits
+	err    error         // why nothing was recorded
+}
+
+// errNotDue ends a flight whose order was no longer due when it was to begin.
+var errNotDue = errors.New("not due any more")
+
+// wait returns what is closed when the flight is over. The lock is held.
+func (f *flight) wait() <-chan struct{} {
+	if f.done == nil {
+		f.done = make(chan struct{})
+		if f.over {
+			close(f.done)
+		}
+	}
+	return f.done
+}
+
+// finish tells those who wait. The lock is held.
+func (f *flight) finish() {
+	f.over = true
+	if f.done != nil {
+		close(f.done)
+	}
 }
 
 // maxPending bounds how many decisions wait for a commit; with more, no poll starts.
@@ -54,15 +83,27 @@ func (s *Scheduler) pump(now time.Time) {
 func (s *Scheduler) worker(f *flight) {
 	defer s.workers.Done()
 	for f != nil {
+		if f.ahead != nil {
+			f = s.aim(f)
+			continue
+		}
 		f.obs = s.fetcher.Fetch(s.work, s.ask(f))
 		s.mu.Lock()
 		s.land(f)
-		now := time.Now()
-		f = s.take(now)
-		s.pump(now)
-		s.rest()
+		f = s.nextTurn()
 		s.mu.Unlock()
 	}
+}
+
+// nextTurn is take, with turns for other workers if there are more. The lock is held.
+func (s *Scheduler) nextTurn() *flight {
+	now := time.Now()
+	f := s.take(now)
+	if f != nil {
+		s.pump(now)
+	}
+	s.rest()
+	return f
 }
 
 // rest tells the loop and the recorder when there is nothing left in flight to wait for. The lock is held.
@@ -84,8 +125,8 @@ func (s *Scheduler) take(now time.Time) *flight {
 		return nil
 	}
 	for len(s.hostsReady) > 0 {
-		l := s.hostsReady[0].heap[0]
-		from, _ := l.queue.next(s.elapsed(now), l.brk.open)
+		l := s.nextLane()
+		from, _ := l.queue.next(s.run, s.elapsed(now), l.brk.open)
 		if from == nil {
 			s.refreshLane(l, now)
 			continue
@@ -96,96 +137,177 @@ func (s *Scheduler) take(now time.Time) *flight {
 			}
 			return nil
 		}
-		it := from.pop()
-		silent := from == &l.queue.silent
-		t, ok := s.targetOf(l, it, from)
-		if !ok {
-			if s.stopping { // the store could not be read
-				return nil
-			}
+		number, tick := from.pop()
+		if f := l.busy[number]; f != nil { // polled by hand
+			s.stillDue(f)
 			s.refreshLane(l, now)
 			continue
 		}
-		l.queue.last = it.number
+		t, known := l.target(number)
+		if known && t.ID == "" {
+			s.refreshLane(l, now)
+			continue
+		}
+		f := &flight{
+			lane: l, ref: order.Ref{Seller: l.seller.Number, Order: number}, target: t, waited: tick,
+			run: s.run, tick: s.run.rec.Tick, silent: from == &l.queue.silent,
+		}
+		if !known {
+			f.ahead = l.ahead(f.ref, from)
+		}
+		l.queue.last = number
 		if !l.brk.open {
 			l.queue.turn++
 		}
-		f := &flight{lane: l, item: it, target: t, ref: order.Ref{Seller: l.seller.Number, Order: it.number}, run: s.run, tick: s.run.rec.Tick, silent: silent}
+		s.stillDue(f)
 		s.takeOff(f, now)
 		return f
 	}
 	return nil
 }
 
-// aheadOf is how many orders of a lane are loaded at once.
-const aheadOf = 8
+// nextLane is the lane whose turn it is. While nobody answers it is one that can tell whether that is our fault:
+// that was answered last, among those whose hosts were not asked in vain since. The lock is held.
+func (s *Scheduler) nextLane() *lane {
+	next := s.hostsReady[0].who.ready[0].who
+	if !s.fault && len(s.evidence.failed) == 0 {
+		return next
+	}
+	var latest time.Time
+	for _, h := range s.hostsReady {
+		l := h.who.ready[0].who
+		if l.health.LastAnsweredAt.After(latest) && h.who.inFlight == 0 && !s.evidence.inVain(h.who.name) {
+			next, latest = l, l.health.LastAnsweredAt
+		}
+	}
+	return next
+}
 
-// targetOf says whom to ask about the order; false if it is no longer due. The lock is held.
-func (s *Scheduler) targetOf(l *lane, it item, from *fifo) (target, bool) {
-	if f := l.busy[it.number]; f != nil {
-		f.requeue = true
-		return target{}, false
+// maxAhead is how many orders of a lane are read at once.
+const maxAhead = 16
+
+// ahead lists the order, and those after it in its lane unless a flight is reading them already.
+func (l *lane) ahead(ref order.Ref, from *fifo) []order.Ref {
+	if l.reading || from.n == 0 {
+		return []order.Ref{ref}
 	}
-	if t, ok := l.targets[it.number]; ok {
-		delete(l.targets, it.number)
-		return t, t.id != ""
+	refs := append(make([]order.Ref, 0, maxAhead), ref)
+	c := &from.cohorts[0]
+	for _, e := range c.entries[c.head:min(len(c.entries), c.head+maxAhead-1)] {
+		refs = append(refs, order.Ref{Seller: ref.Seller, Order: e.number()})
 	}
-	refs := make([]order.Ref, 1, aheadOf)
-	refs[0] = order.Ref{Seller: l.seller.Number, Order: it.number}
-	for i := from.head; i < len(from.items) && len(refs) < aheadOf; i++ {
-		refs = append(refs, order.Ref{Seller: l.seller.Number, Order: from.items[i].number})
+	l.reading = len(refs) > 1
+	return refs
+}
+
+// target takes out what was read ahead of an order.
+func (l *lane) target(number uint64) (t order.Target, known bool) {
+	i := slices.IndexFunc(l.targets, func(t order.Target) bool { return t.Ref.Order == number })
+	if i < 0 {
+		return t, false
 	}
-	orders, err := s.store.Load(s.work, refs)
-	if err != nil {
+	t = l.targets[i]
+	if i == 0 { // nearly always
+		l.targets = l.targets[1:]
+	} else {
+		l.targets = slices.Delete(l.targets, i, i+1)
+	}
+	return t, true
+}
+
+// aim reads whom the flight is to ask, and the same of the orders after it. It returns the flight; if its order
+// is no longer due, another one, or nil. The lock is not held: the store may have to wait for a commit.
+func (s *Scheduler) aim(f *flight) *flight {
+	r, l := f.run, f.lane
+	targets, err := s.store.Targets(s.work, r.rec.Tick, r.rec.StartedAt, r.byHand, f.ahead)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ahead := f.ahead[1:]
+	f.ahead = nil
+	if len(ahead) > 0 {
+		l.reading = false
+	}
+	if err != nil && s.work.Err() == nil {
 		s.failLocked(err)
-		return target{}, false
 	}
-	for _, r := range refs[1:] {
-		if l.busy[r.Order] == nil {
-			l.targets[r.Order] = target{}
+	if len(targets) > 0 && targets[0].Ref == f.ref {
+		f.target, targets = targets[0], targets[1:]
+	}
+	if r == s.run && err == nil {
+		for _, ref := range ahead {
+			t := order.Target{Ref: ref}
+			if len(targets) > 0 && targets[0].Ref == ref {
+				t, targets = targets[0], targets[1:]
+			}
+			if l.busy[ref.Order] == nil {
+				l.target(ref.Order)
+				l.targets = append(l.targets, t)
+			}
 		}
 	}
-	for i := range orders {
-		o := &orders[i]
-		if l.busy[o.Ref.Order] != nil || !o.Due(s.run.rec.Tick, s.run.rec.StartedAt, s.run.byHand) {
-			continue
+	switch {
+	case s.stopping:
+		s.giveBack(f, order.ErrStopping)
+	case f.target.ID == "":
+		if f.dueIn == r && r == s.run {
+			f.dueIn = nil
+			s.flying--
 		}
-		t := target{id: o.ID, remoteID: o.RemoteID}
-		if t.id == t.remoteID {
-			t.remoteID = t.id // one string, not two
-		}
-		l.targets[o.Ref.Order] = t
+		s.giveBack(f, errNotDue)
+	default:
+		return f
 	}
-	t, ok := l.targets[it.number]
-	delete(l.targets, it.number)
-	return t, ok
+	return s.nextTurn()
+}
+
+// giveBack ends a flight that did not begin. The lock is held.
+func (s *Scheduler) giveBack(f *flight, why error) {
+	s.freeSlots(f)
+	f.lane.used -= f.charge
+	s.drop(f, why)
 }
 
 // takeOff occupies a flight's slots. The lock is held.
 func (s *Scheduler) takeOff(f *flight, now time.Time) {
 	l := f.lane
-	f.host, f.seller, f.began, f.done = l.host, l.seller, now, make(chan struct{})
-	f.charge = l.expect
-	l.used += f.charge
+	f.host, f.seller, f.began, f.charge = l.host, l.seller, now, l.expect
+	l.spend(f.charge)
 	l.inFlight++
 	f.host.inFlight++
 	s.inFlight++
 	s.metrics.PollsInFlight.Set(float64(s.inFlight))
 	l.busy[f.ref.Order] = f
-	delete(l.targets, f.ref.Order)
-	if !f.byHand {
+	if f.byHand {
+		l.target(f.ref.Order) // read ahead of its turn: not what it will be then
+	} else {
 		f.probe, f.hostPrb = l.brk.begin(), f.host.brk.begin()
 	}
 	l.began(now)
+	s.started = now
 	if s.fault {
 		s.faultNext = now.Add(faultPause)
 	}
-	s.refreshLane(l, now)
+	s.refreshBoth(f, now)
+}
+
+// freeSlots is the opposite of takeOff. The lock is held.
+func (s *Scheduler) freeSlots(f *flight) {
+	f.lane.inFlight--
+	f.host.inFlight--
+	s.inFlight--
+	s.metrics.PollsInFlight.Set(float64(s.inFlight))
+}
+
+// refreshBoth looks anew at the flight's lane and at its host, which the lane may have left. The lock is held.
+func (s *Scheduler) refreshBoth(f *flight, now time.Time) {
+	if s.placeLane(f.lane, now) && f.lane.host != f.host {
+		s.refreshHost(f.lane.host, now)
+	}
 	s.refreshHost(f.host, now)
 }
 
 func (s *Scheduler) ask(f *flight) order.Ask {
-	return order.Ask{Seller: f.seller, RemoteID: f.target.remoteID, Reserve: func(n int64) bool { return s.reserve(f, n) }}
+	return order.Ask{Seller: f.seller, RemoteID: f.target.RemoteID, Reserve: func(n int64) bool { return s.reserve(f, n) }}
 }
 
 // reserve books bytes that a poll is about to keep for its seller (results.max_per_seller).
@@ -206,13 +328,10 @@ func (s *Scheduler) reserve(f *flight, n int64) bool {
 func (s *Scheduler) land(f *flight) {
 	now, wall := time.Now(), s.wall()
 	l, h := f.lane, f.host
-	l.inFlight--
-	h.inFlight--
-	s.inFlight--
-	s.metrics.PollsInFlight.Set(float64(s.inFlight))
+	s.freeSlots(f)
 	took := now.Sub(f.began)
-	l.used += took - f.charge
 	l.expect = (3*l.expect + took) / 4
+	l.spend(took - f.charge)
 
 	if s.work.Err() != nil && f.obs.Outcome == order.LocalFault {
 		s.drop(f, order.ErrStopping) // cut off: counts for nothing
@@ -228,33 +347,19 @@ func (s *Scheduler) land(f *flight) {
 		s.metrics.ResponseBytes.Observe(float64(f.obs.Bytes))
 	}
 	if e := s.log.Check(zap.DebugLevel, "polled"); e != nil {
-		e.Write(zap.String("order_id", f.target.id), zap.String("seller_id", f.seller.ID), zap.String("outcome", string(f.obs.Outcome)),
+		e.Write(zap.String("order_id", f.target.ID), zap.String("seller_id", f.seller.ID), zap.String("outcome", string(f.obs.Outcome)),
 			zap.String("detail", f.obs.Detail), zap.Int("http_status", f.obs.HTTPStatus), zap.Duration("duration", f.obs.Duration))
 	}
 
-	poll := order.Poll{Tick: f.tick, ByHand: f.byHand, Stale: stale, ClockDoubted: s.clock.doubted, Evidence: evidence}
-	policy := s.cfg.Policy
-	f.change = order.Change{Ref: f.ref, Decide: func(o order.Order) order.Decision { return policy.Decide(o, f.obs, poll, wall) }}
-	if r := f.obs.Result; r != nil {
-		for i := range r.Files {
-			if r.Files[i].Uploaded {
-				f.change.Uploaded = append(f.change.Uploaded, r.Files[i].ObjectKey)
-			}
-		}
-		f.change.Rejected = func(o order.Order, key string) order.Decision {
-			obs := f.obs
-			obs.Reject("object_key: " + key + " belongs to another order")
-			return policy.Decide(o, obs, poll, wall)
-		}
-	}
+	f.wall = wall
+	f.poll = order.Poll{Tick: f.tick, ByHand: f.byHand, Stale: stale, ClockDoubted: s.clock.doubted, Evidence: evidence}
 	s.pending = append(s.pending, f)
 	s.landed = f
 	s.urgent = s.urgent || f.byHand
 	if n := len(s.pending); n == 1 || n == commitAt || f.byHand {
 		s.wakeRecorder()
 	}
-	s.refreshLane(l, now)
-	s.refreshHost(h, now)
+	s.refreshBoth(f, now)
 	if h.brk.answered { // not before: the heap must know the lane's own new turn
 		s.unhold(h, now)
 	}
@@ -281,9 +386,11 @@ func (s *Scheduler) judge(f *flight, now, wall time.Time) {
 	if !s.fault {
 		s.log.Warn("local fault: polls slow down to one in 5 s until one is answered", zap.String("detail", f.obs.Detail))
 	}
-	s.fault, s.faultNext = true, now.Add(faultPause)
-	s.poke()               // the loop starts the next one
-	f.lane.used += quantum // another lane's turn next: evidence comes from different hosts
+	if !s.fault {
+		s.fault, s.faultNext = true, s.started.Add(faultPause)
+	}
+	s.poke()       // the loop starts the next one
+	f.lane.yield() // another lane's turn next: evidence comes from different hosts
 }
 
 // conclude tells breakers, rests and quotas what the poll showed. The lock is held.
@@ -321,7 +428,7 @@ func (s *Scheduler) conclude(f *flight, stale bool, now time.Time) {
 		h.silent[l.seller.Number] = struct{}{}
 		wasOpen := h.brk.open
 		if f.hostPrb {
-			l.used += quantum // the host's next probe is another seller's
+			l.yield() // the host's next probe is another seller's
 		}
 		h.brk.failed(now, f.hostPrb, len(h.silent) >= max(hostWitnesses, s.cfg.BreakerFailures))
 		if !wasOpen && h.brk.open {
@@ -390,42 +497,36 @@ func inTrouble(o order.Outcome) bool { return o != "" && o.HasEffect() && !o.Val
 // drop ends a flight of which nothing is recorded. The lock is held.
 func (s *Scheduler) drop(f *flight, err error) {
 	now := time.Now()
-	delete(f.lane.busy, f.ref.Order)
-	f.lane.reserved -= f.reserved
+	s.leave(f)
 	f.lane.brk.undecided(f.probe)
 	f.host.brk.undecided(f.hostPrb)
 	f.err = err
-	if s.run != nil && (f.run == s.run && !f.byHand || f.requeue) && !errors.Is(err, order.ErrStopping) {
-		s.enqueue(f, true)
+	if s.run != nil && f.dueIn == s.run && !errors.Is(err, order.ErrStopping) {
+		s.enqueue(f, f.waited, f.silent)
 	}
-	s.refreshLane(f.lane, now)
-	s.refreshHost(f.host, now)
-	close(f.done)
+	s.refreshBoth(f, now)
+	f.finish()
 }
 
-// enqueue puts a flight's order back into its lane: at the front if it was not
-// polled, else, for a newer tick, at the back. The lock is held.
-func (s *Scheduler) enqueue(f *flight, front bool) {
+// leave takes a flight that is over out of its lane's books. The lock is held.
+func (s *Scheduler) leave(f *flight) {
+	delete(f.lane.busy, f.ref.Order)
+	f.lane.reserved -= f.reserved
+	if s.run != nil && f.dueIn == s.run {
+		s.flying--
+	}
+}
+
+// enqueue puts a flight's order back into its lane, as of the tick that it was last polled for. The lock is held.
+func (s *Scheduler) enqueue(f *flight, tick uint64, silent bool) {
 	l := f.lane
 	if l.seller.Paused || s.lanes[f.ref.Seller] != l {
 		return
 	}
-	q := &l.queue
-	if l.incoming != nil && f.ref.Compare(s.run.after) <= 0 { // else the scan will meet it
-		q = l.incoming
+	tick = s.run.asOf(tick)
+	mark := entry(0)
+	if l.fresh != nil && f.ref.Compare(s.run.after) <= 0 { // else the scan will meet it
+		mark = met
 	}
-	list := &q.answered
-	if f.silent {
-		list = &q.silent
-	}
-	it := f.item
-	it.number, it.slot = f.ref.Order, 0
-	if !front {
-		it.tick = f.change.Decision.Order.Tick
-	}
-	if front {
-		list.pushFront(it)
-	} else {
-		list.pushBack(it)
-	}
+	l.queue.list(silent).insert(f.ref, tick, s.run.slots(tick), mark)
 }

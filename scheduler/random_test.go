@@ -306,39 +306,58 @@ func (d *day) checkInside() {
 	s := d.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	lanes, hosts := 0, 0
+	lanes, hosts, queued, flying := 0, 0, int64(0), int64(0)
 	for n, l := range s.lanes {
 		lanes += l.inFlight
 		if l.inFlight > len(l.busy) {
 			d.t.Errorf("lane %d: %d in flight, %d busy", n, l.inFlight, len(l.busy))
 		}
-		if l.place != 0 && (l.place > len(l.host.heap) || l.host.heap[l.place-1] != l) {
+		if l.place != 0 && (l.place > len(l.host.ready) || l.host.ready[l.place-1].who != l) {
 			d.t.Errorf("lane %d is not where it says", n)
 		}
 		seen := map[uint64]bool{}
-		l.queue.each(func(it item) {
-			if seen[it.number] {
-				d.t.Errorf("lane %d: order %d waits twice", n, it.number)
+		l.queue.each(func(number, _ uint64) {
+			if seen[number] {
+				d.t.Errorf("lane %d: order %d waits twice", n, number)
 			}
-			seen[it.number] = true
+			seen[number] = true
 		})
-	}
-	for _, h := range s.hosts {
-		hosts += h.inFlight
-		for i, l := range h.heap {
-			if l.place != i+1 || l.host != h {
-				d.t.Errorf("%s: lane at %d says %d of %s", h.name, i+1, l.place, l.host.name)
-			}
-			if i > 0 && l.before(h.heap[(i-1)/2]) {
-				d.t.Errorf("%s: the heap is out of order at %d", h.name, i)
+		queued += int64(l.queue.len())
+		if l.queue.len() != len(seen) || l.fresh != nil && s.run != nil && s.run.scanned {
+			d.t.Errorf("lane %d: %d orders wait, it says %d; being read: %v", n, len(seen), l.queue.len(), l.fresh != nil)
+		}
+		if l.fresh != nil {
+			queued += int64(l.fresh.len())
+		}
+		for _, f := range l.busy {
+			if s.run != nil && f.dueIn == s.run {
+				flying++
 			}
 		}
 	}
-	for i, h := range s.hostsReady {
-		if h.place != i+1 || len(h.heap) == 0 {
-			d.t.Errorf("%s: at %d of the hosts, says %d, %d lanes", h.name, i+1, h.place, len(h.heap))
-		} else if i > 0 && h.heap[0].before(s.hostsReady[(i-1)/2].heap[0]) {
-			d.t.Errorf("the heap of hosts is out of order at %d", i)
+	if queued != s.queued || s.run != nil && flying != s.flying {
+		d.t.Errorf("%d orders wait and %d are in flight, the books say %d and %d", queued, flying, s.queued, s.flying)
+	}
+	for _, h := range s.hosts {
+		hosts += h.inFlight
+		for i, r := range h.ready {
+			l := r.who
+			if l.place != i+1 || l.host != h {
+				d.t.Errorf("%s: lane at %d says %d of %s", h.name, i+1, l.place, l.host.name)
+			}
+			if want := (turn{l.level, l.queue.oldest(), l.inFlight, l.seller.Number}); r.turn != want {
+				d.t.Errorf("%s: the turn of lane %d is %+v, want %+v", h.name, l.seller.Number, r.turn, want)
+			}
+			if i > 0 && r.before(h.ready[(i-1)/2].turn) {
+				d.t.Errorf("%s: out of order at %d", h.name, i)
+			}
+		}
+	}
+	for i, r := range s.hostsReady {
+		if h := r.who; h.place != i+1 || len(h.ready) == 0 || h.ready[0].turn != r.turn {
+			d.t.Errorf("%s: at %d of the hosts, says %d, %d lanes, turn %+v", h.name, i+1, h.place, len(h.ready), r.turn)
+		} else if i > 0 && r.before(s.hostsReady[(i-1)/2].turn) {
+			d.t.Errorf("the hosts are out of order at %d", i)
 		}
 	}
 	if lanes != s.inFlight || hosts != s.inFlight {

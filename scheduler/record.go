@@ -69,13 +69,17 @@ func (s *Scheduler) gather(timed bool) (batch []*flight, done bool) {
 
 // commit writes the batch, and settles its flights.
 func (s *Scheduler) commit(ctx context.Context, batch []*flight) {
+	changes := make([]order.Change, len(batch))
 	b := &order.Batch{Changes: make([]*order.Change, len(batch)), Health: make(map[uint32]order.Health), Now: s.wall()}
 	s.mu.Lock()
 	r := s.run
 	b.FuseShare = s.cfg.FuseShare
+	policy := s.cfg.Policy
 	for i, f := range batch {
-		b.Changes[i] = &f.change
-		if f.lane != nil {
+		f.change = &changes[i]
+		f.fill(&policy)
+		b.Changes[i] = f.change
+		if f.lane != nil && (i == 0 || f.lane != batch[i-1].lane) {
 			b.Health[f.ref.Seller] = f.lane.health
 		}
 	}
@@ -113,6 +117,29 @@ func (s *Scheduler) commit(ctx context.Context, batch []*flight) {
 	s.settle(ctx, r, batch)
 }
 
+// fill puts into the flight's change what the store must know.
+func (f *flight) fill(policy *order.Policy) {
+	c := f.change
+	c.Ref, c.Decide = f.ref, f.skip
+	if f.skipped() {
+		return
+	}
+	c.Decide = func(o order.Order) order.Decision { return policy.Decide(o, f.obs, f.poll, f.wall) }
+	if f.obs.Result == nil {
+		return
+	}
+	for i := range f.obs.Result.Files {
+		if file := &f.obs.Result.Files[i]; file.Uploaded {
+			c.Uploaded = append(c.Uploaded, file.ObjectKey)
+		}
+	}
+	c.Rejected = func(o order.Order, key string) order.Decision {
+		obs := f.obs
+		obs.Reject("object_key: " + key + " belongs to another order")
+		return policy.Decide(o, obs, f.poll, f.wall)
+	}
+}
+
 // tally adds one recorded poll to a sweep's books.
 func tally(rec *order.Sweep, f *flight) {
 	d := &f.change.Decision
@@ -129,7 +156,7 @@ func tally(rec *order.Sweep, f *flight) {
 }
 
 // skipped reports whether the flight is no poll but the end of an order that a sweep skipped.
-func (f *flight) skipped() bool { return f.lane == nil }
+func (f *flight) skipped() bool { return f.skip != nil }
 
 // settle draws the consequences of a commit: what did not count goes back into its lane, and everybody who waits is told.
 func (s *Scheduler) settle(ctx context.Context, r *run, batch []*flight) {
@@ -137,7 +164,7 @@ func (s *Scheduler) settle(ctx context.Context, r *run, batch []*flight) {
 	var orphans []string
 	s.mu.Lock()
 	for _, f := range batch {
-		c := &f.change
+		c := f.change
 		if r != nil && f.run == r {
 			tally(&r.rec, f)
 		}
@@ -146,36 +173,40 @@ func (s *Scheduler) settle(ctx context.Context, r *run, batch []*flight) {
 			orphans = append(orphans, ownKeys(f.obs.Result)...)
 		}
 		if f.skipped() {
-			close(f.done)
+			f.finish()
 			continue
 		}
-		l := f.lane
-		delete(l.busy, f.ref.Order)
-		l.reserved -= f.reserved
+		s.leave(f)
 		if s.run != nil && s.run.settled != nil && c.Err == nil {
 			s.run.settled[f.ref] = c.Decision.Order.Tick
 		}
-		s.again(f, c)
-		s.refreshLane(l, now)
-		close(f.done)
+		if s.again(f, c) {
+			s.refreshLane(f.lane, now)
+		}
+		f.finish()
 	}
 	s.recording = 0
+	if s.landed != nil && s.landed.over {
+		s.landed = nil
+	}
 	s.pump(now)
 	s.rest()
 	s.mu.Unlock()
 	s.remove(ctx, orphans)
 }
 
-// again puts an order that is still due back into its lane. The lock is held.
-func (s *Scheduler) again(f *flight, c *order.Change) {
-	if s.run == nil || c.Err != nil || c.Decision.Order.Ended() {
-		return
+// again puts an order that is still due back into its lane, and reports whether it did. The lock is held.
+func (s *Scheduler) again(f *flight, c *order.Change) bool {
+	o := &c.Decision.Order
+	if s.run == nil || f.dueIn != s.run || c.Err != nil || o.Ended() || o.Tick >= s.run.rec.Tick {
+		return false
 	}
-	counted := c.Decision.Counts && !c.Decision.Dropped
-	mine := f.run == s.run && !f.byHand
-	if (mine && !counted) || f.requeue && c.Decision.Order.Tick < s.run.rec.Tick {
-		s.enqueue(f, !counted)
+	tick := o.Tick
+	if !c.Decision.Counts || c.Decision.Dropped {
+		tick = f.waited
 	}
+	s.enqueue(f, tick, o.LastUnanswered)
+	return true
 }
 
 // refused gives the flights of a commit back that the store did not take: nothing happened.
@@ -185,7 +216,7 @@ func (s *Scheduler) refused(ctx context.Context, batch []*flight, why error) {
 	for _, f := range batch {
 		if f.skipped() {
 			f.err = why
-			close(f.done)
+			f.finish()
 			continue
 		}
 		orphans = append(orphans, ownKeys(f.obs.Result)...)
@@ -227,10 +258,10 @@ func (s *Scheduler) remove(ctx context.Context, keys []string) {
 
 // tell counts a committed decision and logs what an operator would act on. The lock is held.
 func (s *Scheduler) tell(f *flight) {
-	c := &f.change
+	c := f.change
 	if c.Err != nil {
 		if !errors.Is(c.Err, order.ErrNotFound) { // deleted meanwhile: nothing to say
-			s.log.Error("order not decided", zap.String("order_id", f.target.id), zap.Error(c.Err))
+			s.log.Error("order not decided", zap.String("order_id", f.target.ID), zap.Error(c.Err))
 		}
 		return
 	}
@@ -249,7 +280,7 @@ func (s *Scheduler) tell(f *flight) {
 			fields = append(fields, zap.String("code", o.Failure.Code), zap.String("message", o.Failure.Message))
 		}
 		s.log.Info("order ended", fields...)
-	case o.Held != nil && c.Before.Held == nil:
+	case o.Held != nil && !c.WasHeld:
 		s.log.Warn("order held by the fuse", zap.String("order_id", o.ID), zap.String("seller_id", o.SellerID), zap.String("code", o.Held.Code))
 	}
 }

@@ -28,6 +28,8 @@ type Store interface {
 	SellerUsage(number uint32) (activeOrders, resultBytes int64)
 	// DuePage returns due orders in key order, at most limit of them, from after on.
 	DuePage(ctx context.Context, tick uint64, at time.Time, byHand bool, after order.Ref, limit int) (order.DuePage, error)
+	// Targets returns those of the orders that the sweep takes, in the order asked for.
+	Targets(ctx context.Context, tick uint64, at time.Time, byHand bool, refs []order.Ref) ([]order.Target, error)
 	// Load returns those of the orders that are still in processing.
 	Load(ctx context.Context, refs []order.Ref) ([]order.Order, error)
 	// Order returns one order by its id; order.ErrNotFound, order.ErrErased.
@@ -118,11 +120,13 @@ type Scheduler struct {
 	clock      *wallClock
 	lanes      map[uint32]*lane
 	hosts      map[string]*host
-	hostsReady hostHeap
+	hostsReady ranks[*host]
 	wakes      wakeHeap
 	evidence   *evidence
 	healths    map[uint32]order.Health // of sellers that have no lane yet
 	run        *run                    // the running sweep; nil: none
+	queued     int64                   // orders that wait in lanes
+	flying     int64                   // orders being polled that are due in the running sweep
 	unsaved    *order.Sweep            // a sweep that ended when the disk was full
 	inFlight   int
 	pending    []*flight // ended polls that wait for their commit
@@ -131,9 +135,10 @@ type Scheduler struct {
 	urgent     bool      // somebody waits for the commit
 	fault      bool      // a local_fault, and nothing answered since: one poll every faultPause
 	faultNext  time.Time
-	starved    bool // below min_free when last asked
-	distrust   bool // too many records are damaged: no poll starts until a restart
-	tickMissed bool // a tick passed, or lost its sweep, for want of space
+	started    time.Time // when the last poll began
+	starved    bool      // below min_free when last asked
+	distrust   bool      // too many records are damaged: no poll starts until a restart
+	tickMissed bool      // a tick passed, or lost its sweep, for want of space
 	stopping   bool
 	fatal      error
 	ticks      map[uint64]time.Time // when recent ticks were, for poller_oldest_overdue_seconds

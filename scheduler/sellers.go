@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"net/url"
@@ -60,7 +59,7 @@ func (s *Scheduler) laneOf(seller *order.Seller) *lane {
 	if l := s.lanes[seller.Number]; l != nil {
 		return l
 	}
-	l := &lane{seller: seller, host: s.hostNamed(hostOf(seller.StatusURL)), targets: make(map[uint64]target), busy: make(map[uint64]*flight)}
+	l := &lane{seller: seller, host: s.hostNamed(hostOf(seller.StatusURL)), busy: make(map[uint64]*flight)}
 	if h, ok := s.healths[seller.Number]; ok {
 		l.health = h
 		l.brk.failures = h.FailuresInARow
@@ -110,10 +109,10 @@ func (s *Scheduler) SellerChanged(seller order.Seller) {
 	}
 	l.seller = &seller
 	if seller.Paused {
-		l.queue = queue{turns: l.queue.turns}
-		clear(l.targets)
-		if l.incoming != nil {
-			l.incoming = &queue{turns: l.queue.turns}
+		l.queue.clear()
+		l.targets = nil
+		if l.fresh != nil {
+			l.fresh.clear()
 		}
 	}
 	s.refreshLane(l, now)
@@ -124,7 +123,7 @@ func (s *Scheduler) SellerChanged(seller order.Seller) {
 // leaveHost takes the lane out of its host's accounts. The lock is held.
 func (s *Scheduler) leaveHost(l *lane, now time.Time) {
 	if l.place != 0 {
-		heap.Remove(laneHeap{l.host}, l.place-1)
+		l.host.ready.drop(l)
 	}
 	if l.counts {
 		l.host.lanes--
@@ -153,7 +152,8 @@ func (s *Scheduler) SellerDeleted(number uint32) {
 	if l.overQuota {
 		s.metrics.SellersOverQuota.Dec()
 	}
-	l.queue = queue{}
+	l.queue, l.fresh = queue{}, nil
+	s.count(l)
 	s.leaveHost(l, now)
 	delete(s.lanes, number)
 }

@@ -179,7 +179,7 @@ func (s *Scheduler) launch(r *run) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.run = r
+	s.run, s.flying = r, 0
 	s.metrics.SweepRunning.Set(1)
 	s.forgetHosts()
 	for _, h := range s.hosts {
@@ -187,7 +187,6 @@ func (s *Scheduler) launch(r *run) {
 	}
 	for _, l := range s.lanes {
 		l.newSweep()
-		l.incoming = nil // of a scan that was cut short
 	}
 	s.refreshAll(now)
 	if s.stopping {
@@ -201,7 +200,7 @@ func (s *Scheduler) launch(r *run) {
 	}()
 }
 
-// scan reads the due orders in key order, page by page, into their lanes.
+// scan reads the due orders in key order, page by page, into their lanes. What waits in a lane already stays where it is.
 func (s *Scheduler) scan(ctx context.Context, r *run) {
 	var last *lane
 	after := order.Ref{}
@@ -226,19 +225,25 @@ func (s *Scheduler) scan(ctx context.Context, r *run) {
 			return
 		}
 		now := time.Now()
-		for _, d := range page.Items {
-			l := s.lanes[d.Ref.Seller]
-			if l == nil || l.seller.Paused {
-				continue
+		for items := page.Items; len(items) > 0; {
+			number, n := items[0].Ref.Seller, 1
+			for n < len(items) && items[n].Ref.Seller == number {
+				n++
 			}
-			if l != last {
-				s.arrived(last, now)
-				last = l
+			if l := s.lanes[number]; l != nil && !l.seller.Paused {
+				if l != last {
+					s.arrived(last, now)
+					last = l
+				}
+				s.admit(r, l, items[:n])
 			}
-			s.admit(r, l, d)
+			items = items[n:]
 		}
 		after, r.after = page.Next, page.Next
 		if page.More {
+			if last != nil {
+				s.refreshLane(last, now)
+			}
 			s.pump(now)
 			s.mu.Unlock()
 			continue
@@ -246,11 +251,12 @@ func (s *Scheduler) scan(ctx context.Context, r *run) {
 		s.arrived(last, now)
 		for _, l := range s.lanes {
 			if l.seen != r && l.queue.len() > 0 { // no longer due
-				l.queue = queue{turns: l.queue.turns}
+				l.queue.clear()
 				s.refreshLane(l, now)
 			}
 		}
 		r.scanned, r.settled = true, nil
+		s.faultNext = now // those who hung in the last sweep say little of this one
 		s.pump(now)
 		s.poke()
 		s.mu.Unlock()
@@ -258,58 +264,68 @@ func (s *Scheduler) scan(ctx context.Context, r *run) {
 	}
 }
 
-// admit takes one due order into its lane. The lock is held.
-func (s *Scheduler) admit(r *run, l *lane, d order.Due) {
+// admit takes due orders into their lane. The lock is held.
+func (s *Scheduler) admit(r *run, l *lane, due []order.Due) {
 	if l.seen != r {
-		l.seen = r
-		l.incoming = &queue{turns: l.queue.turns}
+		l.seen, l.fresh = r, new(queue)
 	}
-	if f := l.busy[d.Ref.Order]; f != nil {
-		f.requeue = true
-		return
-	}
-	if tick, ok := r.settled[d.Ref]; ok {
-		if d.Tick = tick; tick >= r.rec.Tick {
-			return
+	for i, d := range due {
+		if f := l.busy[d.Ref.Order]; f != nil {
+			s.stillDue(f)
+			continue
 		}
-	}
-	slot := int32(0)
-	// What an earlier tick left waits for no slot; a new order (never polled) has its own like the others.
-	if d.Tick == 0 || d.Tick+1 >= r.rec.Tick {
-		slot = slotOf(d.Ref, r.spread)
-	}
-	l.incoming.add(d, slot)
-}
-
-// waiting counts the lane's orders that are due in the running sweep and were not
-// polled: those in its queue, and those in flight. The lock is held.
-func (s *Scheduler) waiting(l *lane) (queued, flying int64) {
-	queued = int64(l.queue.len())
-	if l.incoming != nil { // what the scan has passed is in there
-		queued = int64(l.incoming.len())
-		l.queue.each(func(it item) {
-			if (order.Ref{Seller: l.seller.Number, Order: it.number}).Compare(s.run.after) > 0 {
-				queued++
+		if tick, ok := r.settled[d.Ref]; ok {
+			if d.Tick = tick; tick >= r.rec.Tick {
+				continue
 			}
-		})
-	}
-	for _, f := range l.busy {
-		if f.run == s.run && !f.byHand || f.requeue {
-			flying++
 		}
+		if l.queue.list(d.Unanswered).meet(d.Ref, d.Tick) {
+			continue
+		}
+		tick := r.asOf(d.Tick)
+		list := l.fresh.list(d.Unanswered)
+		c := list.cohort(tick, r.slots(tick))
+		if c.entries == nil && !r.older(tick) { // most are of this kind
+			c.entries = make([]entry, 0, len(due)-i)
+		}
+		c.entries = append(c.entries, c.entry(d.Ref))
+		list.n++
 	}
-	return queued, flying
 }
 
-// arrived puts what the scan brought in place of what the lane held. The lock is held.
+// stillDue notes that the running sweep takes an order that is being polled: if that poll does not count, it waits again. The lock is held.
+func (s *Scheduler) stillDue(f *flight) {
+	if f.dueIn != s.run {
+		f.dueIn = s.run
+		s.flying++
+	}
+}
+
+// asOf is the tick as of which an order waits that was last polled for this one. A new order
+// waits as if it had been polled at the last tick: it must not go before what earlier ticks left.
+func (r *run) asOf(tick uint64) uint64 {
+	if tick == 0 && r.rec.Tick > 0 {
+		return r.rec.Tick - 1
+	}
+	return tick
+}
+
+// older reports whether an order waits longer than since this tick: then it waits for no slot.
+func (r *run) older(tick uint64) bool { return tick+1 < r.rec.Tick }
+
+func (r *run) slots(tick uint64) bool { return r.spread > 0 && !r.older(tick) }
+
+// arrived puts what the scan brought into the lane's queue, and drops what is no longer due. The lock is held.
 func (s *Scheduler) arrived(l *lane, now time.Time) {
-	if l == nil || l.incoming == nil {
+	if l == nil || l.fresh == nil {
 		return
 	}
-	l.incoming.turns = l.queue.turns // it went on while the scan read
-	l.queue, l.incoming = *l.incoming, nil
-	l.queue.sort()
-	clear(l.targets)
+	for _, silent := range []bool{false, true} {
+		f := l.queue.list(silent)
+		f.sift()
+		f.join(l.fresh.list(silent), l.queue.last)
+	}
+	l.fresh, l.targets = nil, nil
 	s.refreshLane(l, now)
 }
 
@@ -331,7 +347,7 @@ func (s *Scheduler) finished() bool {
 		if w.at.After(s.line.due) {
 			break
 		}
-		if w.lane != nil && w.lane.queue.len() > 0 && w.lane.wakeAt.Equal(w.at) || w.host != nil && len(w.host.heap) > 0 {
+		if w.lane != nil && w.lane.queue.len() > 0 && w.lane.wakeAt.Equal(w.at) || w.host != nil && len(w.host.ready) > 0 {
 			return false
 		}
 		s.popWake()
@@ -344,10 +360,5 @@ func (s *Scheduler) due() int64 {
 	if s.run == nil {
 		return 0
 	}
-	n := s.run.rec.Polled
-	for _, l := range s.lanes {
-		queued, flying := s.waiting(l)
-		n += queued + flying
-	}
-	return n
+	return s.run.rec.Polled + s.queued + s.flying
 }

@@ -5,53 +5,96 @@ import (
 	"time"
 )
 
-// Lanes that may begin a poll wait in the heap of their host, and hosts that
-// have room wait in the heap of the scheduler, both by the turn of the best
+// Lanes that may begin a poll wait in the ranks of their host, and hosts that
+// have room wait in the ranks of the scheduler, both by the turn of the best
 // lane: so a host at its cap holds up nobody, and the next turn costs a
 // logarithm, however many sellers there are. All of it is guarded by the scheduler's lock.
 
-type laneHeap struct{ *host }
-
-func (h laneHeap) Len() int           { return len(h.heap) }
-func (h laneHeap) Less(i, j int) bool { return h.heap[i].before(h.heap[j]) }
-func (h laneHeap) Swap(i, j int) {
-	h.heap[i], h.heap[j] = h.heap[j], h.heap[i]
-	h.heap[i].place, h.heap[j].place = i+1, j+1
-}
-func (h laneHeap) Push(x any) {
-	l := x.(*lane)
-	h.host.heap = append(h.host.heap, l)
-	l.place = len(h.heap)
-}
-func (h laneHeap) Pop() any {
-	n := len(h.heap) - 1
-	l := h.heap[n]
-	h.heap[n] = nil
-	h.host.heap = h.heap[:n]
-	l.place = 0
-	return l
+// turn says which lane goes first: that with the least worker time, then what earlier ticks left, then that with the fewest polls
+// in flight, then the order of the store. A lane thus opens another connection only when no other lane waits for its first.
+type turn struct {
+	level    int64
+	oldest   uint64
+	inFlight int
+	number   uint32
 }
 
-type hostHeap []*host
+func (t turn) before(o turn) bool {
+	switch {
+	case t.level != o.level:
+		return t.level < o.level
+	case t.oldest != o.oldest:
+		return t.oldest < o.oldest
+	case t.inFlight != o.inFlight:
+		return t.inFlight < o.inFlight
+	}
+	return t.number < o.number
+}
 
-func (h hostHeap) Len() int           { return len(h) }
-func (h hostHeap) Less(i, j int) bool { return h[i].heap[0].before(h[j].heap[0]) }
-func (h hostHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].place, h[j].place = i+1, j+1
+// rank is a place among ranks. The turn is kept beside who has it, so that a comparison need not go and look.
+type rank[T placed] struct {
+	turn
+	who T
 }
-func (h *hostHeap) Push(x any) {
-	o := x.(*host)
-	*h = append(*h, o)
-	o.place = len(*h)
+
+// ranks is a heap: the best turn is at 0.
+type ranks[T placed] []rank[T]
+
+// placed is who remembers its place in ranks: from 1; 0: in none.
+type placed interface{ placeIn() *int }
+
+func (l *lane) placeIn() *int { return &l.place }
+func (h *host) placeIn() *int { return &h.place }
+
+// set puts who where this turn belongs.
+func (r *ranks[T]) set(who T, t turn) {
+	at := *who.placeIn() - 1
+	if at < 0 {
+		at = len(*r)
+		*r = append(*r, rank[T]{})
+	}
+	r.settle(at, rank[T]{t, who})
 }
-func (h *hostHeap) Pop() any {
-	n := len(*h) - 1
-	o := (*h)[n]
-	(*h)[n] = nil
-	*h = (*h)[:n]
-	o.place = 0
-	return o
+
+// drop takes who out.
+func (r *ranks[T]) drop(who T) {
+	place := who.placeIn()
+	at, n := *place-1, len(*r)-1
+	last := (*r)[n]
+	(*r)[n] = rank[T]{}
+	*r = (*r)[:n]
+	*place = 0
+	if at < n {
+		r.settle(at, last)
+	}
+}
+
+// settle puts x at a free place, or where it belongs above or below it.
+func (r *ranks[T]) settle(at int, x rank[T]) {
+	list := *r
+	put := func(at int, x rank[T]) {
+		list[at] = x
+		*x.who.placeIn() = at + 1
+	}
+	for at > 0 && x.before(list[(at-1)/2].turn) {
+		put(at, list[(at-1)/2])
+		at = (at - 1) / 2
+	}
+	for {
+		child := 2*at + 1
+		if child >= len(list) {
+			break
+		}
+		if child+1 < len(list) && list[child+1].before(list[child].turn) {
+			child++
+		}
+		if !list[child].before(x.turn) {
+			break
+		}
+		put(at, list[child])
+		at = child
+	}
+	put(at, x)
 }
 
 // wake is a lane or a host to look at again at a certain time.
@@ -75,8 +118,26 @@ func (w *wakeHeap) Pop() any {
 	return x
 }
 
-// refreshLane puts the lane where it belongs after something about it changed.
+// count keeps the number of orders that wait.
+func (s *Scheduler) count(l *lane) {
+	n := int64(l.queue.len())
+	if l.fresh != nil {
+		n += int64(l.fresh.len())
+	}
+	s.queued += n - l.waiting
+	l.waiting = n
+}
+
+// refreshLane puts the lane where it belongs after something about it changed, and its host if it has another best lane then.
 func (s *Scheduler) refreshLane(l *lane, now time.Time) {
+	if s.placeLane(l, now) {
+		s.refreshHost(l.host, now)
+	}
+}
+
+// placeLane is refreshLane without the host; it reports whether the host is to be looked at.
+func (s *Scheduler) placeLane(l *lane, now time.Time) bool {
+	s.count(l)
 	h := l.host
 	if busy := l.queue.len() > 0 && !l.seller.Paused; busy != l.counts {
 		l.counts = busy
@@ -91,37 +152,31 @@ func (s *Scheduler) refreshLane(l *lane, now time.Time) {
 	if l.held && !wasHeld {
 		h.waiting = append(h.waiting, l)
 	}
-	best := len(h.heap) > 0 && h.heap[0] == l
+	best := l.place == 1
 	switch {
-	case ok && l.place == 0:
-		heap.Push(laneHeap{h}, l)
 	case ok:
-		heap.Fix(laneHeap{h}, l.place-1)
+		h.ready.set(l, turn{l.level, l.queue.oldest(), l.inFlight, l.seller.Number})
 	case l.place != 0:
-		heap.Remove(laneHeap{h}, l.place-1)
+		h.ready.drop(l)
 	}
 	if !at.IsZero() && (l.wakeAt.IsZero() || at.Before(l.wakeAt)) {
 		l.wakeAt = at
 		heap.Push(&s.wakes, wake{at: at, lane: l})
 	}
-	if best || len(h.heap) > 0 && h.heap[0] == l || (h.place != 0) != (len(h.heap) > 0) {
-		s.refreshHost(h, now)
-	}
+	return best || l.place == 1
 }
 
 // refreshHost puts the host where it belongs after its room or its best lane changed.
 func (s *Scheduler) refreshHost(h *host, now time.Time) {
 	ok, at := false, time.Time{}
-	if len(h.heap) > 0 {
+	if len(h.ready) > 0 {
 		ok, at = s.hostMay(h, now)
 	}
 	switch {
-	case ok && h.place == 0:
-		heap.Push(&s.hostsReady, h)
 	case ok:
-		heap.Fix(&s.hostsReady, h.place-1)
+		s.hostsReady.set(h, h.ready[0].turn)
 	case h.place != 0:
-		heap.Remove(&s.hostsReady, h.place-1)
+		s.hostsReady.drop(h)
 	}
 	if !at.IsZero() && (h.wakeAt.IsZero() || at.Before(h.wakeAt)) {
 		h.wakeAt = at

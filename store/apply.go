@@ -50,12 +50,12 @@ func (t *txn) apply(x *stored, d *order.Decision) {
 	if n.Ended() {
 		t.end(x, n, end)
 	} else {
-		e := newEncoder(96)
+		e := t.encoder()
 		encodeHot(&e, n, &x.told)
 		t.put(bHot, key, e)
 	}
 	if !n.Deadline.Equal(x.Deadline) || !maps.Equal(n.Metadata, x.Metadata) {
-		t.put(bCold, key, encodeCold(n, &x.cold))
+		t.put(bCold, key, encodeCold(t.encoder(), n, &x.cold))
 	}
 	switch held := n.Held != nil && !n.Ended(); {
 	case held && x.Held == nil:
@@ -77,7 +77,7 @@ func (t *txn) tell(x *stored, events []order.Event) (end uint64) {
 		case order.EventProgress:
 			x.told.add(number)
 		case order.EventTrouble, order.EventRecovered:
-			t.put(bHistory, historyKey(x.Ref, number), encodeEvent(&ev))
+			t.put(bHistory, historyKey(x.Ref, number), encodeEvent(t.encoder(), &ev))
 		case order.EventCompleted, order.EventFailed, order.EventCancelled:
 			end = number
 		}
@@ -89,9 +89,9 @@ func (t *txn) tell(x *stored, events []order.Event) (end uint64) {
 func (t *txn) event(ev *order.Event) uint64 {
 	t.counters.events++
 	key := numberKey(t.counters.events)
-	t.put(bEvents, key, encodeEvent(ev))
+	t.put(bEvents, key, encodeEvent(t.encoder(), ev))
 	if t.webhook[ev.Type] {
-		t.put(bOutbox, key, encodeOutbox(ev))
+		t.put(bOutbox, key, encodeOutbox(t.encoder(), ev))
 	}
 	return t.counters.events
 }
@@ -107,7 +107,7 @@ func (t *txn) end(x *stored, n *order.Order, event uint64) {
 	t.put(bEnded, key, encodeEnded(n, &out, &x.told))
 	t.mark(bEnds, endsKey(n.EndedAt, n.Ref))
 	for _, k := range n.Result.Keys() {
-		e := newEncoder(24)
+		e := t.encoder()
 		e.uint(uint64(n.Ref.Seller))
 		e.uint(n.Ref.Order)
 		t.put(bObjects, []byte(k), e)
@@ -115,7 +115,7 @@ func (t *txn) end(x *stored, n *order.Order, event uint64) {
 	// A damaged name stays as it is: nothing is known of it.
 	if name, err := t.reader().name(n.RemoteID); err == nil && name.active == n.Ref.Order {
 		name.active = 0
-		t.put(bNames, []byte(n.RemoteID), name.encode())
+		t.put(bNames, []byte(n.RemoteID), name.encode(t.encoder()))
 	}
 	t.count(n.Ref.Seller, -1, out.stored)
 	t.states[order.StateProcessing]--

@@ -13,7 +13,7 @@ import (
 
 // Record commits a batch: all of it, or nothing. Each change is decided inside
 // the transaction, about the order as it is then, in order of refs (two changes of one
-// order in the order given), and says in Before, Decision and Err what became
+// order in the order given), and says in WasHeld, Decision and Err what became
 // of it: Err is order.ErrNotFound for an order that does not exist, order.ErrDamaged, or
 // order.ErrConflict if the result names another order's file and Rejected is nil.
 // An order that has ended is given to Decide like any other; a decision that
@@ -29,7 +29,7 @@ func (s *Store) Record(ctx context.Context, b *order.Batch) error {
 		}
 		for _, n := range slices.Sorted(maps.Keys(b.Health)) {
 			h := b.Health[n]
-			t.put(bHealth, sellerKey(n), encodeHealth(&h))
+			t.put(bHealth, sellerKey(n), encodeHealth(t.encoder(), &h))
 		}
 		if b.Books != nil {
 			books := b.Books()
@@ -49,12 +49,12 @@ type batchWriter struct {
 
 // change decides and writes one change.
 func (w *batchWriter) change(c *order.Change) {
-	c.Before, c.Decision, c.Err = order.Order{}, order.Decision{}, nil
+	c.WasHeld, c.Decision, c.Err = false, order.Decision{}, nil
 	x := &w.x
 	if c.Err = w.r.orderInto(x, c.Ref); c.Err != nil {
 		return
 	}
-	c.Before = x.Order
+	c.WasHeld = x.Held != nil
 	d := &c.Decision
 	*d = w.decide(c, x)
 	if !d.Dropped && d.GiveUp && !w.t.theFuse().Admit(c.Ref.Seller, w.limit, w.b.Now) {

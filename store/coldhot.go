@@ -14,8 +14,7 @@ type cold struct {
 	digest    [32]byte
 }
 
-func encodeCold(o *order.Order, c *cold) encoder {
-	e := newEncoder(80 + len(o.ID))
+func encodeCold(e encoder, o *order.Order, c *cold) encoder {
 	e.uint(c.submitted)
 	e.raw(c.digest[:])
 	e.time(o.SubmittedAt)
@@ -51,6 +50,19 @@ func decodeCold(d *decoder, o *order.Order, c *cold) bool {
 		}
 	}
 	return d.ok() && o.ID != ""
+}
+
+// decodeIDs reads no more than whom to ask for the order.
+func decodeIDs(d *decoder, t *order.Target) bool {
+	d.uint()
+	d.raw(len(cold{}.digest))
+	d.uint() // submitted at
+	d.uint() // deadline
+	t.ID = d.string()
+	if t.RemoteID = d.string(); t.RemoteID == "" {
+		t.RemoteID = t.ID
+	}
+	return !d.bad && t.ID != ""
 }
 
 // maxTold is how many order.progress events an order's history shows (SPEC §6).

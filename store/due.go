@@ -48,3 +48,35 @@ func (s *Store) DuePage(ctx context.Context, tick uint64, at time.Time, byHand b
 	}
 	return page, nil
 }
+
+// Targets returns those of the orders that a sweep with this tick, begun at, takes (order.Order.Due), in the order
+// asked for. It reads no more of them than it must. Damaged ones are left out.
+func (s *Store) Targets(ctx context.Context, tick uint64, at time.Time, byHand bool, refs []order.Ref) ([]order.Target, error) {
+	list := make([]order.Target, 0, len(refs))
+	err := s.view(ctx, func(tx *bolt.Tx) error {
+		hot, cold := follower{c: tx.Bucket(bHot.name).Cursor()}, follower{c: tx.Bucket(bCold.name).Cursor()}
+		var key []byte
+		var o order.Order
+		for _, ref := range refs {
+			key = appendRef(key[:0], ref)
+			rec := hot.get(key)
+			if rec == nil {
+				continue // ended
+			}
+			d, ok := s.open(bHot, key, rec)
+			if !ok {
+				continue
+			}
+			decodeDue(&d, &o)
+			if !s.whole(!d.bad, bHot, key) || !o.Due(tick, at, byHand) {
+				continue
+			}
+			t := order.Target{Ref: ref}
+			if d, ok = s.open(bCold, key, cold.get(key)); ok && s.whole(decodeIDs(&d, &t), bCold, key) {
+				list = append(list, t)
+			}
+		}
+		return nil
+	})
+	return list, err
+}

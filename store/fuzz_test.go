@@ -29,7 +29,7 @@ var decoders = map[string]func(d *decoder) (again []byte, ok bool){
 		var o order.Order
 		var c cold
 		ok := decodeCold(d, &o, &c)
-		e := encodeCold(&o, &c)
+		e := encodeCold(newEncoder(0), &o, &c)
 		return e.b, ok
 	},
 	"hot": func(d *decoder) ([]byte, bool) {
@@ -51,15 +51,19 @@ var decoders = map[string]func(d *decoder) (again []byte, ok bool){
 	"name": func(d *decoder) ([]byte, bool) {
 		var n nameRecord
 		ok := n.decode(d)
-		e := n.encode()
+		e := n.encode(newEncoder(0))
 		return e.b, ok
 	},
 	"event": func(d *decoder) ([]byte, bool) {
 		ev, ok := decodeEvent(d)
-		e := encodeEvent(&ev)
+		e := encodeEvent(newEncoder(0), &ev)
 		return e.b, ok
 	},
-	"health":   func(d *decoder) ([]byte, bool) { h, ok := decodeHealth(d); e := encodeHealth(&h); return e.b, ok },
+	"health": func(d *decoder) ([]byte, bool) {
+		h, ok := decodeHealth(d)
+		e := encodeHealth(newEncoder(0), &h)
+		return e.b, ok
+	},
 	"sweep":    func(d *decoder) ([]byte, bool) { s, ok := decodeSweep(d); e := encodeSweep(&s); return e.b, ok },
 	"fuse":     func(d *decoder) ([]byte, bool) { f, ok := decodeFuse(d); e := encodeFuse(&f); return e.b, ok },
 	"counters": func(d *decoder) ([]byte, bool) { var c counters; ok := c.decode(d); e := c.encode(); return e.b, ok },
@@ -71,7 +75,7 @@ var decoders = map[string]func(d *decoder) (again []byte, ok bool){
 
 func FuzzRecords(f *testing.F) {
 	o := fullOrder()
-	c := encodeCold(&o, &cold{submitted: 9})
+	c := encodeCold(newEncoder(0), &o, &cold{submitted: 9})
 	f.Add(c.b)
 	hot := newEncoder(0)
 	encodeHot(&hot, &o, &told{n: 2, numbers: [maxTold]uint64{5, 900}})
@@ -81,7 +85,7 @@ func FuzzRecords(f *testing.F) {
 	o.Result = &order.Result{OutputType: order.OutputText, Text: &text, URL: "u", Files: []order.File{{Filename: "f", Size: 3}}}
 	end := encodeEnded(&o, &ended{stored: 3, event: 7}, &told{})
 	f.Add(end.b)
-	ev := encodeEvent(&order.Event{Type: order.EventProgress, Progress: o.Progress, Message: "m", OrderID: "o", At: testNow})
+	ev := encodeEvent(newEncoder(0), &order.Event{Type: order.EventProgress, Progress: o.Progress, Message: "m", OrderID: "o", At: testNow})
 	f.Add(ev.b)
 	sw := encodeSweep(&order.Sweep{Tick: 1, Outcomes: map[order.Outcome]int64{order.Timeout: 3}})
 	f.Add(sw.b)
@@ -130,7 +134,7 @@ func FuzzCursor(f *testing.F) {
 func TestChecksum(t *testing.T) {
 	o := fullOrder()
 	key := refKey(o.Ref)
-	e := encodeCold(&o, &cold{})
+	e := encodeCold(newEncoder(0), &o, &cold{})
 	rec := e.seal(bCold.seed, key)
 	if _, ok := open(bCold.seed, key, rec); !ok {
 		t.Fatal("refused")

@@ -25,10 +25,9 @@ type reader struct {
 	cold, hot, ended, names *bolt.Bucket
 	sellerID                func(uint32) string
 
-	key   []byte       // of the order being read
-	next  *bolt.Cursor // over cold
-	after []byte       // where it stands; nil: nowhere
-	// In a writing transaction: how often cold was changed, which ends the cursor.
+	key               []byte // of the order being read
+	nextCold, nextHot follower
+	// In a writing transaction: how often cold was changed, after which the follower must seek.
 	changes *int
 	seen    int
 }
@@ -69,11 +68,18 @@ func (r *reader) orderInto(x *stored, ref order.Ref) error {
 // hot record, which also an order has that does not exist; order.ErrDamaged.
 func (r *reader) processing(x *stored, ref order.Ref) error {
 	r.key = appendRef(r.key[:0], ref)
-	d, found, ok := r.s.get(r.hot, bHot, r.key)
-	if !found {
+	if r.nextHot.c == nil {
+		r.nextHot.c = r.hot.Cursor()
+	}
+	if r.changes != nil { // hot is changed all the time
+		r.nextHot.at = nil
+	}
+	rec := r.nextHot.get(r.key)
+	if rec == nil {
 		return refErr(ref, order.ErrEnded)
 	}
 	*x = stored{}
+	d, ok := r.s.open(bHot, r.key, rec)
 	if ok {
 		decodeHot(&d, &x.Order, &x.told)
 		ok = r.s.whole(d.ok(), bHot, r.key)
@@ -106,25 +112,39 @@ func (r *reader) complete(x *stored, ref order.Ref, ok bool) error {
 }
 
 func (r *reader) readCold(key []byte, x *stored) bool {
-	// Orders are mostly read in order: the next record is mostly the one wanted.
-	if r.next == nil || r.changes != nil && *r.changes != r.seen {
-		r.next, r.after = r.cold.Cursor(), nil
-		if r.changes != nil {
-			r.seen = *r.changes
-		}
+	if r.nextCold.c == nil {
+		r.nextCold.c = r.cold.Cursor()
 	}
-	k, rec := r.after, []byte(nil)
-	if k != nil {
-		k, rec = r.next.Next()
+	if r.changes != nil && *r.changes != r.seen {
+		r.nextCold.at, r.seen = nil, *r.changes
 	}
-	if !bytes.Equal(k, key) {
-		k, rec = r.next.Seek(key)
-	}
-	if r.after = k; !bytes.Equal(k, key) {
+	rec := r.nextCold.get(key)
+	if rec == nil {
 		return r.s.whole(false, bCold, key)
 	}
 	d, ok := r.s.open(bCold, key, rec)
 	return ok && r.s.whole(decodeCold(&d, &x.Order, &x.cold), bCold, key)
+}
+
+// follower reads records that are mostly asked for in their order: the next one is mostly the one wanted.
+type follower struct {
+	c  *bolt.Cursor
+	at []byte // where it stands; nil: nowhere
+}
+
+// get returns a record, nil if there is none.
+func (f *follower) get(key []byte) (rec []byte) {
+	k := f.at
+	if k != nil {
+		k, rec = f.c.Next()
+	}
+	if !bytes.Equal(k, key) {
+		k, rec = f.c.Seek(key)
+	}
+	if f.at = k; !bytes.Equal(k, key) {
+		return nil
+	}
+	return rec
 }
 
 func refErr(ref order.Ref, err error) error {

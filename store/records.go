@@ -19,8 +19,7 @@ type nameRecord struct {
 
 func (n *nameRecord) empty() bool { return n.order == order.Ref{} && n.kept == 0 }
 
-func (n *nameRecord) encode() encoder {
-	e := newEncoder(32)
+func (n *nameRecord) encode(e encoder) encoder {
 	e.uint(uint64(n.order.Seller))
 	e.uint(n.order.Order)
 	e.uint(uint64(n.seller))
@@ -39,8 +38,7 @@ func (n *nameRecord) decode(d *decoder) bool {
 
 // encodeEvent leaves out the number (the key), the seller's id (its number
 // says it) and the order of a transition (the ended record says it).
-func encodeEvent(ev *order.Event) encoder {
-	e := newEncoder(64 + len(ev.Message) + len(ev.Detail))
+func encodeEvent(e encoder, ev *order.Event) encoder {
 	enum(&e, eventTable, ev.Type)
 	e.uint(uint64(ev.Ref.Seller))
 	e.uint(ev.Ref.Order)
@@ -82,8 +80,7 @@ func decodeEvent(d *decoder) (order.Event, bool) {
 	return ev, d.ok() && ev.Type != ""
 }
 
-func encodeHealth(h *order.Health) encoder {
-	e := newEncoder(40)
+func encodeHealth(e encoder, h *order.Health) encoder {
 	enum(&e, outcomeTable, h.LastOutcome)
 	e.time(h.LastPolledAt)
 	e.time(h.LastAnsweredAt)
@@ -158,8 +155,7 @@ func decodeFuse(d *decoder) (order.Fuse, bool) {
 }
 
 // encodeOutbox is a row that waits for its first attempt.
-func encodeOutbox(ev *order.Event) encoder {
-	e := newEncoder(16)
+func encodeOutbox(e encoder, ev *order.Event) encoder {
 	e.uint(0)     // attempts
 	e.time(ev.At) // next attempt
 	return e

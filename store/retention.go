@@ -118,7 +118,7 @@ func (x *expirer) forget(name string, change func(*nameRecord)) {
 		x.t.delete(bNames, []byte(name))
 		return
 	}
-	x.t.put(bNames, []byte(name), n.encode())
+	x.t.put(bNames, []byte(name), n.encode(x.t.encoder()))
 }
 
 // PendingDeletes returns up to limit keys of result files that belong to nobody any more and are to be deleted.

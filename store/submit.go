@@ -126,8 +126,8 @@ func (in *submitter) create(sub *order.Submission, digest [32]byte, seller uint3
 	ev := order.Event{Type: order.EventSubmitted, Ref: o.Ref, OrderID: o.ID, At: in.now}
 	c := cold{digest: digest, submitted: t.event(&ev)}
 	key := refKey(o.Ref)
-	t.put(bCold, key, encodeCold(&o, &c))
-	hot := newEncoder(16)
+	t.put(bCold, key, encodeCold(t.encoder(), &o, &c))
+	hot := t.encoder()
 	encodeHot(&hot, &o, &told{})
 	t.put(bHot, key, hot)
 
@@ -136,11 +136,11 @@ func (in *submitter) create(sub *order.Submission, digest [32]byte, seller uint3
 		rname.order = o.Ref
 	} else {
 		name.order = o.Ref
-		t.put(bNames, []byte(sub.OrderID), name.encode())
+		t.put(bNames, []byte(sub.OrderID), name.encode(t.encoder()))
 	}
 	rname.seller, rname.active = seller, o.Ref.Order
 	rname.kept++
-	t.put(bNames, []byte(remote), rname.encode())
+	t.put(bNames, []byte(remote), rname.encode(t.encoder()))
 
 	t.count(seller, 1, 0)
 	t.states[order.StateProcessing]++

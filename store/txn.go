@@ -17,6 +17,9 @@ type txn struct {
 	buckets [32]*bolt.Bucket
 	webhook map[order.EventType]bool
 
+	scratch []byte // where the record at hand is encoded
+	slab    []byte // where records are kept until the commit
+
 	puts        int   // everything written so far
 	coldChanges int   // ... in bCold
 	size        int64 // of the database
@@ -51,9 +54,22 @@ func (t *txn) bucket(b *bucket) *bolt.Bucket {
 	return t.buckets[b.index]
 }
 
-// put seals and writes a record.
+// encoder begins a record; it is to be put before the next one begins.
+func (t *txn) encoder() encoder { return encoder{append(t.scratch[:0], recordFormat)} }
+
+// slabSize is how many bytes of records share one piece of memory.
+const slabSize = 64 << 10
+
+// put seals and writes a record. bbolt copies the key at once, but the value only when it commits.
 func (t *txn) put(b *bucket, key []byte, e encoder) {
-	t.putRaw(b, key, e.seal(b.seed, key))
+	t.scratch = e.seal(b.seed, key)
+	n := len(t.scratch)
+	if cap(t.slab)-len(t.slab) < n {
+		t.slab = make([]byte, 0, max(n, slabSize))
+	}
+	t.slab = append(t.slab, t.scratch...)
+	end := len(t.slab)
+	t.putRaw(b, key, t.slab[end-n:end:end])
 }
 
 // mark puts a key that says all.

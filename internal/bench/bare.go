@@ -25,13 +25,20 @@ type bareTask struct {
 	CAFile   string   `json:"ca_file"`
 	URLs     []string `json:"urls"` // one for each connection
 	Requests int      `json:"requests"`
+
+	// Fresh is the number of goroutines that ask each URL once, on a connection of its own that
+	// is closed afterwards. Then they do so again, and resume the sessions.
+	Fresh int `json:"fresh"`
 }
 
 // bareResult is what the bare loop did once all connections had been made.
 type bareResult struct {
-	Requests    int     `json:"requests"`
-	CPUSeconds  float64 `json:"cpu_seconds"`
-	WallSeconds float64 `json:"wall_seconds"`
+	Requests      int     `json:"requests"`
+	CPUSeconds    float64 `json:"cpu_seconds"`
+	SystemSeconds float64 `json:"system_seconds"` // the kernel's part
+	WallSeconds   float64 `json:"wall_seconds"`
+
+	Again *bareResult `json:"again"` // with sessions resumed, of a task with Fresh
 }
 
 // bareCommand is the argument with which this program runs the bare loop as a child of itself.
@@ -62,57 +69,83 @@ func bareMain(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 	if err := json.NewDecoder(stdin).Decode(&task); err != nil {
 		return err
 	}
-	r, err := task.run(ctx)
+	pem, err := os.ReadFile(task.CAFile)
+	if err != nil {
+		return err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	conf := &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	r, err := task.run(ctx, conf)
 	if err != nil {
 		return err
 	}
 	return json.NewEncoder(stdout).Encode(r)
 }
 
-func (t *bareTask) run(ctx context.Context) (r bareResult, err error) {
-	pem, err := os.ReadFile(t.CAFile)
-	if err != nil {
+func (t *bareTask) run(ctx context.Context, conf *tls.Config) (r bareResult, err error) {
+	if t.Fresh > 0 {
+		conf.ClientSessionCache = tls.NewLRUClientSessionCache(len(t.URLs))
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: conf, DisableCompression: true, DisableKeepAlives: true}}
+		share := func(i int) error {
+			for ; i < len(t.URLs); i += t.Fresh {
+				if err := get(ctx, client, t.URLs[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		if r, err = timed(t.Fresh, len(t.URLs), share); err != nil {
+			return r, err
+		}
+		again, err := timed(t.Fresh, len(t.URLs), share)
+		r.Again = &again
 		return r, err
 	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(pem)
 	n := len(t.URLs)
 	clients := make([]*http.Client, n)
 	for i := range clients {
 		// One transport for each connection: none waits for another, none is closed.
-		clients[i] = &http.Client{Transport: &http.Transport{
-			TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, DisableCompression: true,
-		}}
+		clients[i] = &http.Client{Transport: &http.Transport{TLSClientConfig: conf.Clone(), DisableCompression: true}}
 	}
-	each := func(requests int) error {
-		errs := make([]error, n)
-		var all sync.WaitGroup
-		for i := range n {
-			all.Go(func() {
-				for range requests {
-					if errs[i] = get(ctx, clients[i], t.URLs[i]); errs[i] != nil {
-						return
-					}
+	asks := func(requests int) func(int) error {
+		return func(i int) error {
+			for range requests {
+				if err := get(ctx, clients[i], t.URLs[i]); err != nil {
+					return err
 				}
-			})
+			}
+			return nil
 		}
-		all.Wait()
-		return errors.Join(errs...)
 	}
-	if err := each(2); err != nil { // makes the connections
+	if _, err := timed(n, 2*n, asks(2)); err != nil { // makes the connections
 		return r, err
 	}
-	requests := max(1, t.Requests/n)
+	each := max(1, t.Requests/n)
+	return timed(n, each*n, asks(each))
+}
+
+// timed runs n goroutines, which send that many requests together.
+func timed(n, requests int, f func(i int) error) (r bareResult, err error) {
 	begun := time.Now()
-	before, err := ownCPU()
+	all, system, err := ownCPU()
 	if err != nil {
 		return r, err
 	}
-	if err := each(requests); err != nil {
+	errs := make([]error, n)
+	var running sync.WaitGroup
+	for i := range n {
+		running.Go(func() { errs[i] = f(i) })
+	}
+	running.Wait()
+	if err := errors.Join(errs...); err != nil {
 		return r, err
 	}
-	after, err := ownCPU()
-	return bareResult{requests * n, (after - before).Seconds(), time.Since(begun).Seconds()}, err
+	allAfter, systemAfter, err := ownCPU()
+	return bareResult{
+		Requests: requests, CPUSeconds: (allAfter - all).Seconds(), SystemSeconds: (systemAfter - system).Seconds(),
+		WallSeconds: time.Since(begun).Seconds(),
+	}, err
 }
 
 func get(ctx context.Context, c *http.Client, url string) error {

@@ -25,23 +25,21 @@ func (p process) read(name string) (string, error) {
 // clockTick is the unit of times in /proc: it is 100 a second wherever Go runs.
 const clockTick = 10 * time.Millisecond
 
-// cpu returns the time that the process has spent computing, its own and the kernel's for it.
-func (p process) cpu() (time.Duration, error) {
+// cpu returns the time that the process has spent computing: its own, and the kernel's for it.
+func (p process) cpu() (user, system time.Duration, err error) {
 	stat, err := p.read("stat")
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	// The name, in parentheses, may hold anything; utime and stime are the 12th and 13th fields after it.
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	var ticks int64
-	for _, i := range []int{11, 12} {
-		n, err := strconv.ParseInt(fields[i], 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("/proc/%d/stat: %w", p, err)
+	var ticks [2]int64
+	for i := range ticks {
+		if ticks[i], err = strconv.ParseInt(fields[11+i], 10, 64); err != nil {
+			return 0, 0, fmt.Errorf("/proc/%d/stat: %w", p, err)
 		}
-		ticks += n
 	}
-	return time.Duration(ticks) * clockTick, nil
+	return time.Duration(ticks[0]) * clockTick, time.Duration(ticks[1]) * clockTick, nil
 }
 
 // field returns a number from a file of lines like "name: 123 kB".
@@ -75,14 +73,14 @@ func (p process) written() (int64, error) { return p.field("io", "write_bytes") 
 
 // used is what a process has used so far.
 type used struct {
-	at      time.Time
-	cpu     time.Duration
-	written int64
+	at           time.Time
+	user, system time.Duration
+	written      int64
 }
 
 func (p process) used() (u used, err error) {
 	u.at = time.Now()
-	if u.cpu, err = p.cpu(); err == nil {
+	if u.user, u.system, err = p.cpu(); err == nil {
 		u.written, err = p.written()
 	}
 	return u, err
@@ -91,6 +89,7 @@ func (p process) used() (u used, err error) {
 // cost is what something cost a process.
 type cost struct {
 	wall, cpu time.Duration
+	system    time.Duration // the kernel's part of cpu
 	written   int64
 	private   int64 // at its peak
 }
@@ -127,14 +126,15 @@ func (p process) measure(ctx context.Context, f func() error) (cost, error) {
 		return cost{}, err
 	}
 	after, err := p.used()
-	return cost{after.at.Sub(before.at), after.cpu - before.cpu, after.written - before.written, peak}, err
+	system := after.system - before.system
+	return cost{after.at.Sub(before.at), after.user - before.user + system, system, after.written - before.written, peak}, err
 }
 
-// ownCPU returns the time that this process has spent computing.
-func ownCPU() (time.Duration, error) {
+// ownCPU returns the time that this process has spent computing, and the kernel's part of it.
+func ownCPU() (all, system time.Duration, err error) {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0, fmt.Errorf("asking for the CPU time: %w", err)
+		return 0, 0, fmt.Errorf("asking for the CPU time: %w", err)
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), time.Duration(u.Stime.Nano()), nil
 }

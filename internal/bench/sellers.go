@@ -26,15 +26,17 @@ type sellers struct {
 	out     *json.Decoder
 }
 
-// account is what the sellers have seen and used so far.
+// account is what the sellers have seen and used so far; of the groups, since they were last told to forget it.
 type account struct {
 	fakeseller.Traffic
-	CPUSeconds float64 `json:"cpu_seconds"`
+	CPUSeconds float64                     `json:"cpu_seconds"`
+	Groups     map[string]fakeseller.Group `json:"groups"`
+	Error      string                      `json:"error"`
 }
 
-// startSellers starts that many hosts, which answer after the delay.
+// startSellers starts that many hosts, each a loopback address of its own, which answer after the delay.
 func (b *bench) startSellers(ctx context.Context, hosts int, delay time.Duration) (*sellers, error) {
-	command := exec.CommandContext(ctx, b.sellerBinary, "-dir", b.dir, "-hosts", strconv.Itoa(hosts), "-delay", delay.String())
+	command := exec.CommandContext(ctx, b.sellerBinary, "-dir", b.dir, "-addresses", strconv.Itoa(hosts), "-delay", delay.String())
 	command.Stderr = os.Stderr
 	s := &sellers{command: command}
 	stdin, err := command.StdinPipe()
@@ -56,11 +58,20 @@ func (b *bench) startSellers(ctx context.Context, hosts int, delay time.Duration
 }
 
 // account asks the sellers what they have seen.
-func (s *sellers) account() (a account, err error) {
-	if _, err := io.WriteString(s.stdin, "\n"); err != nil {
+func (s *sellers) account() (account, error) { return s.tell("") }
+
+// tell sends the sellers one line, as cmd/fakeseller has them, and returns their account afterwards.
+func (s *sellers) tell(line string) (a account, err error) {
+	if _, err := io.WriteString(s.stdin, line+"\n"); err != nil {
 		return a, err
 	}
-	return a, s.out.Decode(&a)
+	if err := s.out.Decode(&a); err != nil {
+		return a, err
+	}
+	if a.Error != "" {
+		return a, fmt.Errorf("the sellers: %s", a.Error)
+	}
+	return a, nil
 }
 
 // stop ends the process and waits for it.

@@ -55,21 +55,25 @@ func (a *authority) issue(names []string, addresses []net.IP, until time.Time) (
 	if err != nil {
 		return nil, fmt.Errorf("making a server's key: %w", err)
 	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2),
-		Subject:      pkix.Name{CommonName: "fakeseller"},
-		NotBefore:    a.cert.NotBefore,
-		NotAfter:     until,
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames:     names,
-		IPAddresses:  addresses,
-	}
+	template := leafTemplate(a.cert.NotBefore, until)
+	template.DNSNames, template.IPAddresses = names, addresses
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {
 		return nil, fmt.Errorf("making a server's certificate: %w", err)
 	}
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
+
+// leafTemplate is a server's certificate without its names.
+func leafTemplate(from, until time.Time) *x509.Certificate {
+	return &x509.Certificate{
+		SerialNumber: big.NewInt(2),
+		Subject:      pkix.Name{CommonName: "fakeseller"},
+		NotBefore:    from,
+		NotAfter:     until,
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
 }
 
 // CAPEM returns the certificate of the server's CA, PEM encoded: what a client has to trust.

@@ -6,6 +6,8 @@
 //
 //	https://127.0.0.1:PORT/{seller}/status/{order_id}
 //
+// or, with Options.Addresses, at one port of any number of loopback addresses.
+//
 // What is answered is a Script, set with Handle; without one an order is
 // processing for ever. The server counts what it sees, and a test waits for
 // that with Wait and WaitPolls rather than by sleeping. Cut, Blackhole and
@@ -20,6 +22,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,9 +40,17 @@ type Options struct {
 
 	// Bench makes the server answer every request with this body and status
 	// 200, at the least cost and after BenchDelay: no scripts, no credentials,
-	// no record of polls but Requests.
+	// no record of polls but Requests and Groups. Behave changes the answers.
 	Bench      []byte
 	BenchDelay time.Duration
+
+	// Addresses, if not 0, takes the place of Hosts: the hosts are so many
+	// loopback addresses, 127.1.0.0 and those after it, with one port for all,
+	// and a certificate for each beside that of an intermediate CA. The port is open on all
+	// addresses of the machine, but who does not come from a loopback address is dropped. Linux
+	// answers at all of 127.0.0.0/8 by itself. Cut, Blackhole and BreakTLS are for all
+	// of them at once, without an argument. The limit is 1,048,576.
+	Addresses int
 
 	// Handler, if not nil, answers in place of the scripts; polls are not recorded.
 	Handler http.Handler
@@ -60,6 +71,7 @@ type Server struct {
 	stop    context.CancelFunc
 	wg      sync.WaitGroup // all goroutines
 	traffic traffic
+	groups  *groups // nil unless in bench mode
 
 	mu      sync.Mutex
 	rules   ruleset
@@ -76,18 +88,14 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		o.Now = time.Now
 	}
 	s := &Server{options: o, now: o.Now, sellers: make(map[string]*seller), rules: newRuleset()}
+	if o.Bench != nil {
+		s.groups = newGroups(o.Bench, o.BenchDelay)
+	}
 	if err := s.makeTLS(); err != nil {
 		return nil, err
 	}
-	for range max(o.Hosts, 1) {
-		l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			for _, h := range s.hosts {
-				err = errors.Join(err, h.listener.Close())
-			}
-			return nil, fmt.Errorf("opening a fake seller's listener: %w", err)
-		}
-		s.hosts = append(s.hosts, newHost(s, l))
+	if err := s.open(ctx); err != nil {
+		return nil, err
 	}
 	s.ctx, s.stop = context.WithCancel(ctx)
 	handler := o.Handler
@@ -114,6 +122,32 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		s.shut()
 	})
 	return s, nil
+}
+
+// open opens the listeners.
+func (s *Server) open(ctx context.Context) error {
+	if s.options.Addresses > maxAddresses {
+		return fmt.Errorf("%d addresses are too many: the limit is %d", s.options.Addresses, maxAddresses)
+	}
+	if s.options.Addresses > 0 {
+		l, err := listenEverywhere(ctx)
+		if err != nil {
+			return fmt.Errorf("opening the fake sellers' listener: %w", err)
+		}
+		s.hosts = []*host{newHost(s, l)}
+		return nil
+	}
+	for range max(s.options.Hosts, 1) {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+		if err != nil {
+			for _, h := range s.hosts {
+				err = errors.Join(err, h.listener.Close())
+			}
+			return fmt.Errorf("opening a fake seller's listener: %w", err)
+		}
+		s.hosts = append(s.hosts, newHost(s, l))
+	}
+	return nil
 }
 
 // listen serves one host until it is closed.
@@ -153,13 +187,21 @@ func (s *Server) Close() {
 }
 
 // Hosts returns how many hosts the server has.
-func (s *Server) Hosts() int { return len(s.hosts) }
+func (s *Server) Hosts() int { return max(len(s.hosts), s.options.Addresses) }
 
 // Address returns the host:port of a host, counted from 0.
-func (s *Server) Address(host int) string { return s.hosts[host].Addr().String() }
+func (s *Server) Address(host int) string {
+	if s.options.Addresses > 0 {
+		return net.JoinHostPort(loopbackAddress(host).String(), strconv.Itoa(s.Port(host)))
+	}
+	return s.hosts[host].Addr().String()
+}
 
 // Port returns the port of a host, counted from 0.
 func (s *Server) Port(host int) int {
+	if s.options.Addresses > 0 {
+		host = 0
+	}
 	address, ok := s.hosts[host].Addr().(*net.TCPAddr)
 	if !ok {
 		return 0
@@ -167,7 +209,7 @@ func (s *Server) Port(host int) int {
 	return address.Port
 }
 
-// URL returns the address of a host, counted from 0: https://127.0.0.1:PORT.
+// URL returns the address of a host, counted from 0: https://127.0.0.1:PORT, or https://127.a.b.c:PORT with Options.Addresses.
 func (s *Server) URL(host int) string { return "https://" + s.Address(host) }
 
 // StatusURL returns the status URL of a seller at a host, with the literal
@@ -191,7 +233,7 @@ func (s *Server) Client() *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{
 			RootCAs: s.CAPool(), MinVersion: tls.VersionTLS12,
-			ClientSessionCache: tls.NewLRUClientSessionCache(len(s.hosts) + 1),
+			ClientSessionCache: tls.NewLRUClientSessionCache(s.Hosts() + 1),
 		},
 		MaxIdleConnsPerHost: 64,
 	}}

@@ -200,6 +200,13 @@ func (s *Server) makeTLS() error {
 	if err != nil {
 		return err
 	}
+	if s.options.Addresses > 0 {
+		sellers, err := newIssuer(ca, year)
+		if err != nil {
+			return err
+		}
+		s.tls.Certificates, s.tls.GetCertificate = nil, sellers.certificate
+	}
 	s.faulty[TLSOld].MinVersion, s.faulty[TLSOld].MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 	s.tls.SessionTicketsDisabled = false
 	s.tls.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {

@@ -61,7 +61,7 @@ var recordTests = map[string]func(*env){
 		}
 		first, second := see(0), see(1)
 		e.record(first, second) // the same order twice in a batch
-		if first.Before.Polls != 0 || first.Decision.Order.Polls != 1 || second.Before.Polls != 1 || !second.Decision.Counts {
+		if first.Decision.Order.Polls != 1 || second.Decision.Order.Polls != 2 || !second.Decision.Counts {
 			e.Errorf("first %+v, second %+v", first.Decision, second.Decision)
 		}
 		if got := e.get("o"); got.Polls != 2 {

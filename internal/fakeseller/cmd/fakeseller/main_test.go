@@ -33,11 +33,14 @@ func TestServesUntilStandardInputEnds(t *testing.T) {
 		t.Error("it speaks plain HTTP")
 	}
 	var last account
-	if _, err := io.WriteString(stop, "so far?\n"); err != nil {
-		t.Fatal(err)
-	}
-	if err := out.Decode(&last); err != nil || last.Connections != 1 {
-		t.Errorf("asked in between: %v: %+v", err, last)
+	for line, wrong := range map[string]bool{"": false, "reset": false, "behave * delay 1s": false, "behave *": true, "so far?": true} {
+		if _, err := io.WriteString(stop, line+"\n"); err != nil {
+			t.Fatal(err)
+		}
+		last = account{}
+		if err := out.Decode(&last); err != nil || last.Connections != 1 || (last.Error != "") != wrong {
+			t.Errorf("%q: %v: %+v", line, err, last)
+		}
 	}
 	stop.Close()
 	if err := out.Decode(&last); err != nil || last.Connections != 1 || last.CPUSeconds <= 0 {
