@@ -345,7 +345,7 @@ func (d *day) checkInside() {
 			if l.place != i+1 || l.host != h {
 				d.t.Errorf("%s: lane at %d says %d of %s", h.name, i+1, l.place, l.host.name)
 			}
-			if want := (turn{l.level, l.queue.oldest(), l.inFlight, l.seller.Number}); r.turn != want {
+			if want := l.turnNow(); r.turn != want {
 				d.t.Errorf("%s: the turn of lane %d is %+v, want %+v", h.name, l.seller.Number, r.turn, want)
 			}
 			if i > 0 && r.before(h.ready[(i-1)/2].turn) {

@@ -10,10 +10,12 @@ import (
 // lane: so a host at its cap holds up nobody, and the next turn costs a
 // logarithm, however many sellers there are. All of it is guarded by the scheduler's lock.
 
-// turn says which lane goes first: that with the least worker time, then what earlier ticks left, then that with the fewest polls
-// in flight, then the order of the store. A lane thus opens another connection only when no other lane waits for its first.
+// turn says which lane goes first: that with the least worker time, then one whose last poll was answered, then what earlier ticks
+// left, then that with the fewest polls in flight, then the order of the store. A lane thus opens another connection only
+// when no other lane waits for its first, and hundreds of sellers that hang don't fill the workers before those that answer had a turn.
 type turn struct {
 	level    int64
+	silent   bool // its last poll got no answer
 	oldest   uint64
 	inFlight int
 	number   uint32
@@ -23,12 +25,19 @@ func (t turn) before(o turn) bool {
 	switch {
 	case t.level != o.level:
 		return t.level < o.level
+	case t.silent != o.silent:
+		return o.silent
 	case t.oldest != o.oldest:
 		return t.oldest < o.oldest
 	case t.inFlight != o.inFlight:
 		return t.inFlight < o.inFlight
 	}
 	return t.number < o.number
+}
+
+// turnNow is the lane's turn as things are.
+func (l *lane) turnNow() turn {
+	return turn{l.level, l.health.LastPolledAt.After(l.health.LastAnsweredAt), l.queue.oldest(), l.inFlight, l.seller.Number}
 }
 
 // rank is a place among ranks. The turn is kept beside who has it, so that a comparison need not go and look.
@@ -155,7 +164,7 @@ func (s *Scheduler) placeLane(l *lane, now time.Time) bool {
 	best := l.place == 1
 	switch {
 	case ok:
-		h.ready.set(l, turn{l.level, l.queue.oldest(), l.inFlight, l.seller.Number})
+		h.ready.set(l, l.turnNow())
 	case l.place != 0:
 		h.ready.drop(l)
 	}
