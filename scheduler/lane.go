@@ -60,13 +60,10 @@ type lane struct {
 	counts bool      // is among its host's lanes
 }
 
-// spend books worker time. With enough of it the lane's turn is over, and the next one begins,
-// unless what is left takes less than a quantum: that is not worth a connection of its own.
+// spend books worker time. With enough of it the lane's turn is over, and the next one begins.
 func (l *lane) spend(d time.Duration) {
 	l.used += d
-	enough := min(max(quantum, turnPolls*l.expect), longestTurn)
-	rest := time.Duration(l.queue.len()) * l.expect
-	if over := l.used - l.turnAt; over >= enough+quantum || over >= enough && (rest == 0 || rest > quantum) {
+	if l.used-l.turnAt >= min(max(quantum, turnPolls*l.expect), longestTurn) {
 		l.nextTurn()
 	}
 }

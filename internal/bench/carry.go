@@ -48,25 +48,18 @@ func (b *bench) carryMode(ctx context.Context) (err error) {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintln(b.out, "\nSecond polls of orders before others had their first:")
-	for i, share := range shares {
-		fmt.Fprintf(b.out, "%8d  until %d %% of what was left had been polled\n", c.twice[i], share)
-	}
-	fmt.Fprintf(b.out, "(asked for: only what was not committed at the tick, %d)\n\n", c.first.LeftToSeller)
+	fmt.Fprintf(b.out, "\nWhen all but a few orders had been polled once, %d had been polled a second time (asked for: 0, but for the %d that were not committed at the tick)\n", c.twice, c.first.LeftToSeller)
 	fmt.Fprintf(b.out, "the sweep that was closed: %s, %d polled, %d left to sellers, %d remaining\n", c.first.State, c.first.Polled, c.first.LeftToSeller, c.first.Remaining)
 	return nil
 }
-
-// shares of what a sweep left, in percent, after which second polls are counted.
-var shares = [...]int64{50, 90, 99, 100}
 
 // carried is what became of a sweep that a tick closed, and of the next.
 type carried struct {
 	before, left, rest          cost // until the tick, from then until each order had been polled once, and from then on
 	askedBefore, requestsBefore int64
-	seen                        fakeseller.Group   // when each order had been polled once
-	twice                       [len(shares)]int64 // second polls of orders before so much of what was left had its first
-	requests                    int64              // in all
+	seen                        fakeseller.Group // when each order had been polled once
+	twice                       int64            // polls of orders that had been polled, when the last ones had not
+	requests                    int64            // in all
 	first, second               bookedSweep
 }
 
@@ -128,10 +121,6 @@ func (s *stage) carry(ctx context.Context, wall time.Duration) (c carried, err e
 // allAskedOnce returns when each order has been polled.
 func (s *stage) allAskedOnce(ctx context.Context, c *carried) error {
 	for ctx.Err() == nil {
-		newest, err := s.d.newestSweep(ctx)
-		if err != nil {
-			return err
-		}
 		a, err := s.fakes.account()
 		if err != nil {
 			return err
@@ -140,13 +129,9 @@ func (s *stage) allAskedOnce(ctx context.Context, c *carried) error {
 		if c.seen.Orders == int64(s.orders) {
 			return nil
 		}
-		for i, share := range shares {
-			if 100*(c.seen.Orders-c.askedBefore) < share*(int64(s.orders)-c.askedBefore) {
-				c.twice[i] = c.seen.Requests - c.seen.Orders
-			}
-		}
-		if newest.Trigger == "cron" && newest.State != "running" {
-			return fmt.Errorf("only %d of %d orders were polled in two sweeps", c.seen.Orders, s.orders)
+		c.twice = c.seen.Requests - c.seen.Orders
+		if sweep, err := s.d.newestSweep(ctx); err != nil || sweep.Trigger == "cron" && sweep.State != "running" {
+			return errors.Join(err, fmt.Errorf("only %d of %d orders were polled in two sweeps", c.seen.Orders, s.orders))
 		}
 		pause(ctx)
 	}

@@ -34,31 +34,30 @@ func (f *fair) hang(ctx context.Context, big, small, hung, crowd, quick *crew) e
 	return nil
 }
 
-// compare prints how a crew fares without others, in two sweeps with them, and without them again. What the two
-// sweeps without them took on average is what the others are compared with.
+// compare prints how a crew fares without others, and in two sweeps with them.
 func (f *fair) compare(ctx context.Context, c, beside *crew, name, nameBeside, bound string) error {
-	sweeps := []struct {
-		name, bound string
-		beside      []*crew
-		turn
-	}{
-		{name: name},
-		{name: nameBeside, bound: bound, beside: []*crew{beside}},
-		{name: nameBeside + ", next sweep", bound: bound, beside: []*crew{beside}},
-		{name: "without again"},
-	}
-	for i := range sweeps {
-		var err error
-		if sweeps[i].turn, err = f.sweep(ctx, c, sweeps[i].beside...); err != nil {
-			return fmt.Errorf("%s: %w", sweeps[i].name, err)
-		}
-	}
-	without := (sweeps[0].last + sweeps[len(sweeps)-1].last) / 2
 	table := f.table("\tfirst s\tlast s\tlonger s\tlast / without\tlongest gap s\tasked for\t")
-	for _, s := range sweeps {
-		fmt.Fprintf(table, "%s\t%.3f\t%.3f\t%.3f\t%s\t%.3f\t%s\t\n", s.name, s.first.Seconds(), s.last.Seconds(),
-			(s.last - without).Seconds(), ratio(s.last.Seconds(), without.Seconds()), s.gap.Seconds(), s.bound)
+	without, err := f.sweep(ctx, c)
+	if err != nil {
+		return err
 	}
+	row := func(name, bound string, t turn) {
+		fmt.Fprintf(table, "%s\t%.3f\t%.3f\t%.3f\t%s\t%.3f\t%s\t\n", name, t.first.Seconds(), t.last.Seconds(),
+			(t.last - without.last).Seconds(), ratio(t.last.Seconds(), without.last.Seconds()), t.gap.Seconds(), bound)
+	}
+	row(name, "", without)
+	for _, when := range []string{"", ", next sweep"} {
+		with, err := f.sweep(ctx, c, beside)
+		if err != nil {
+			return fmt.Errorf("%s%s: %w", nameBeside, when, err)
+		}
+		row(nameBeside+when, bound, with)
+	}
+	again, err := f.sweep(ctx, c)
+	if err != nil {
+		return err
+	}
+	row("without again", "", again)
 	fmt.Fprintln(table)
 	return table.Flush()
 }
