@@ -47,8 +47,8 @@ func (s *Scheduler) meet(ctx context.Context, due []order.Due) error {
 		s.laneOf(&seller)
 		s.mu.Unlock()
 		// SellerChanged could tell no lane of a change since it was read.
-		if seller, err = s.store.SellerByNumber(ctx, n); err == nil {
-			s.SellerChanged(seller)
+		if changed, err := s.store.SellerByNumber(ctx, n); err == nil { // the lane has seller: it is not to be changed
+			s.SellerChanged(changed)
 		}
 	}
 	return nil
