@@ -99,3 +99,20 @@ type Ask struct {
 	// many bytes more be kept for this seller? false: over quota (results.max_per_seller).
 	Reserve func(bytes int64) bool
 }
+
+// Delivery is a recorded event that the webhook is to be told of. There is at most one for each event.
+type Delivery struct {
+	Event    Event     // as the feed gives it out, with its order, or Erased
+	Attempts int       // attempts that failed and counted
+	QueuedAt time.Time // when it came into the outbox: with its event, or by the newest replay
+	DueAt    time.Time // of the next attempt
+}
+
+// Attempt is what follows from one attempt to deliver an event.
+type Attempt struct {
+	Number   uint64    // of the event
+	Taken    bool      // the platform took it: the delivery is gone
+	Attempts int       // otherwise: attempts that failed and counted, this one included if it counts
+	DueAt    time.Time // ... when to try again
+	Dead     bool      // ... set aside until replayed
+}
