@@ -19,31 +19,17 @@ const unknownType = "application/octet-stream"
 // fileType is what the seller says, else what the bytes show, else what the name says.
 func fileType(v *fileValue, data string, head []byte, f *order.File) string {
 	for _, said := range []string{v.mimeType.text, data} {
-		if said = strings.TrimSpace(said); isMIMEType(said) {
+		if said = strings.TrimSpace(said); order.ValidMIMEType(said) {
 			return said
 		}
 	}
 	if len(head) > 0 {
 		return mimetype.Detect(head).String()
 	}
-	if t := mime.TypeByExtension(path.Ext(fileName(v, f))); isMIMEType(t) {
+	if t := mime.TypeByExtension(path.Ext(fileName(v, f))); order.ValidMIMEType(t) {
 		return t
 	}
 	return unknownType
-}
-
-// isMIMEType reports whether s is a media type that may be kept, type/subtype with or without parameters.
-func isMIMEType(s string) bool {
-	if len(s) > order.MaxMIMEBytes {
-		return false
-	}
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	t, _, err := mime.ParseMediaType(s)
-	return err == nil && strings.Contains(t, "/")
 }
 
 // fileName is the seller's name for the file, made safe, or one made up for it.

@@ -1,12 +1,15 @@
 // Package results keeps the files of results. Dir keeps them in a directory:
 //
-//	poller-store-id                  which database the directory belongs to
-//	orders/<remote_id>/<random>      the files, each written once and never changed
+//	poller-store-id                      which database the directory belongs to
+//	orders/<remote_id>/<random>          the files, each written once and never changed
+//	orders/<remote_id>/<random>/<name>   ... those that sellers uploaded
+//	uploads/<random>                     uploads that are not whole yet
 //
 // A file is written under its final name and digested on the way; it belongs
 // to an order when a commit of the store names it, and until then to nobody.
 // What a crash leaves behind is therefore only files that no order names, which
-// SweepOrphans removes (GUARANTEES, G3). Nothing is written outside the
+// SweepOrphans removes (GUARANTEES, G3). An upload could be named while it comes in, so it gets
+// its name when it is whole; what a crash leaves of it goes when the directory is opened. Nothing is written outside the
 // directory and no symbolic link in it is followed (G22); the path of the
 // directory itself is the operator's and may well be one.
 package results
@@ -37,10 +40,11 @@ type Dir struct {
 
 // OpenDir opens the directory, which must belong to the database with that
 // store id. One that doesn't exist is made, and one that is empty becomes this
-// database's; anything else is ErrForeign. It is closed to other users (0700).
+// database's; anything else is ErrForeign. It is closed to other users (0700),
+// and rid of what a crash left of uploads: it must be open only once.
 func OpenDir(dir, storeID string) (*Dir, error) {
-	if storeID == "" || strings.ContainsAny(storeID, "\r\n") {
-		return nil, fmt.Errorf("results folder: %q can't be a store id", storeID)
+	if err := checkStoreID(storeID); err != nil {
+		return nil, fmt.Errorf("results folder: %w", err)
 	}
 	d, err := openDir(dir, storeID)
 	if err != nil {
@@ -76,6 +80,7 @@ func openDir(dir, storeID string) (*Dir, error) {
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
+	d.sweepParts()
 	return d, nil
 }
 
@@ -94,7 +99,7 @@ func (d *Dir) claim(storeID string) error {
 	case err != nil:
 		return err
 	case owner != storeID:
-		return fmt.Errorf("%w: it belongs to another database, with the store id %.64q; ours is %q", ErrForeign, owner, storeID)
+		return foreignOwner(owner, storeID)
 	default:
 		return nil
 	}
@@ -105,7 +110,7 @@ func (d *Dir) claim(storeID string) error {
 	for _, e := range entries {
 		// The first is left by a crash in what follows, the second by mkfs.
 		if e.Name() != tempFile && e.Name() != "lost+found" {
-			return fmt.Errorf("%w: it is not empty (%.64q), and has no %s", ErrForeign, e.Name(), markFile)
+			return foreignContent(e.Name())
 		}
 	}
 	d.created = true
@@ -119,12 +124,12 @@ func (d *Dir) owner() (string, error) {
 		return "", err
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	content, err := io.ReadAll(io.LimitReader(f, 1024))
+	content, err := io.ReadAll(io.LimitReader(f, maxMark))
 	if err != nil {
 		return "", err
 	}
-	if info.Size() > 1024 {
-		return "", fmt.Errorf("%w: %s is no store id", ErrForeign, markFile)
+	if info.Size() > maxMark {
+		return "", foreignMark()
 	}
 	return strings.TrimSpace(string(content)), nil
 }

@@ -35,7 +35,7 @@ func TestOpenDirClaimsWhatIsEmptyAndRefusesWhatIsForeign(t *testing.T) {
 		"crash before the mark":  {map[string]string{tempFile: "stor"}, true, ""},
 		"ours":                   {map[string]string{markFile: storeID + "\n", "orders/1/x": "a"}, false, ""},
 		"ours, crash leftover":   {map[string]string{markFile: storeID + "\n", tempFile: "x"}, false, ""},
-		"another database's":     {map[string]string{markFile: "store-2\n"}, false, `not this database's results folder: it belongs to another database, with the store id "store-2"; ours is "store-1"`},
+		"another database's":     {map[string]string{markFile: "store-2\n"}, false, `not this database's result store: it belongs to another database, with the store id "store-2"; ours is "store-1"`},
 		"an empty mark":          {map[string]string{markFile: ""}, false, `belongs to another database, with the store id ""`},
 		"a mark too long":        {map[string]string{markFile: strings.Repeat("x", 2000)}, false, "poller-store-id is no store id"},
 		"not empty, no mark":     {map[string]string{"photo.jpg": "x"}, false, `it is not empty ("photo.jpg"), and has no poller-store-id`},

@@ -9,9 +9,9 @@ import (
 	"poller/order"
 )
 
-// ErrForeign says that the folder belongs to another database, or to something that is
+// ErrForeign says that the folder or bucket belongs to another database, or to something that is
 // not poller at all. Nothing in it was changed (GUARANTEES, G8).
-var ErrForeign = errors.New("not this database's results folder")
+var ErrForeign = errors.New("not this database's result store")
 
 // errIrregular: there is something under the name, but neither a folder nor a
 // file that poller made: a symbolic link, a pipe, a device.

@@ -95,15 +95,6 @@ func TestFileIsKeptUnderARandomKeyForTheOwnerOnly(t *testing.T) {
 	}
 }
 
-func TestCreateRefusesIDsThatAreNone(t *testing.T) {
-	d := open(t, t.TempDir())
-	for _, id := range []string{"", ".", "..", "a/b", "a\x00", strings.Repeat("x", 129)} {
-		if _, err := d.Create(t.Context(), id); err == nil {
-			t.Errorf("%q was taken", id)
-		}
-	}
-}
-
 func TestAbortedAndFailedFilesLeaveNothing(t *testing.T) {
 	path := t.TempDir()
 	d := open(t, path)
@@ -159,51 +150,6 @@ func TestWhatIsNotThereIsNotFound(t *testing.T) {
 	}
 }
 
-func TestChangedFileIsNeverServedWhole(t *testing.T) {
-	path := t.TempDir()
-	d := open(t, path)
-	content := strings.Repeat("abc", 50_000)
-	tests := map[string]struct {
-		change func(file string) error
-		atOpen bool
-	}{
-		"a byte":          {func(f string) error { return os.WriteFile(f, []byte(content[:149_999]+"X"), 0o600) }, false},
-		"cut":             {func(f string) error { return os.Truncate(f, 149_999) }, true},
-		"longer":          {func(f string) error { return os.WriteFile(f, []byte(content+"X"), 0o600) }, true},
-		"emptied":         {func(f string) error { return os.Truncate(f, 0) }, true},
-		"same size zeros": {func(f string) error { return os.WriteFile(f, make([]byte, 150_000), 0o600) }, false},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			file := put(t, d, "order-1", content)
-			if err := test.change(filepath.Join(path, file.ObjectKey)); err != nil {
-				t.Fatal(err)
-			}
-			if err := d.Verify(t.Context(), file); !errors.Is(err, order.ErrDamaged) {
-				t.Errorf("Verify: %v", err)
-			}
-			r, err := d.Open(t.Context(), file)
-			if test.atOpen {
-				if !errors.Is(err, order.ErrDamaged) {
-					t.Errorf("Open: %v", err)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer r.Close()
-			n, err := io.Copy(io.Discard, r)
-			if !errors.Is(err, order.ErrDamaged) || n >= file.Size {
-				t.Errorf("%d bytes were served, %v", n, err)
-			}
-			if _, again := r.Read(make([]byte, 1)); !errors.Is(again, order.ErrDamaged) {
-				t.Errorf("read again: %v", again)
-			}
-		})
-	}
-}
-
 func TestFileCutWhileItIsReadIsDamaged(t *testing.T) {
 	path := t.TempDir()
 	d := open(t, path)
@@ -218,27 +164,6 @@ func TestFileCutWhileItIsReadIsDamaged(t *testing.T) {
 	}
 	if n, err := io.Copy(io.Discard, r); n != 2 || !errors.Is(err, order.ErrDamaged) {
 		t.Errorf("%d bytes, %v", n, err)
-	}
-}
-
-func TestReadingEndsWithItsContext(t *testing.T) {
-	d := open(t, t.TempDir())
-	file := put(t, d, "order-1", "hello")
-	ctx, cancel := context.WithCancel(t.Context())
-	r, err := d.Open(ctx, file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	cancel()
-	if _, err := io.ReadAll(r); !errors.Is(err, context.Canceled) {
-		t.Errorf("Read: %v", err)
-	}
-	if _, _, err := d.Stat(ctx, file.ObjectKey); !errors.Is(err, context.Canceled) {
-		t.Errorf("Stat: %v", err)
-	}
-	if err := d.Remove(ctx, file.ObjectKey); !errors.Is(err, context.Canceled) {
-		t.Errorf("Remove: %v", err)
 	}
 }
 

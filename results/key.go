@@ -32,7 +32,10 @@ func ValidKey(key string) bool {
 	return segments[0] == top && len(segments) >= 3
 }
 
+// randomLength is the length of a key's random part, in characters of base32: at least 128 bits.
+const randomLength = 26
+
 // newKey returns a key for a file of an order that nobody can guess and that was never given before.
 func newKey(remoteID string) string {
-	return top + "/" + remoteID + "/" + strings.ToLower(rand.Text()) // 26 characters of base32: at least 128 bits
+	return top + "/" + remoteID + "/" + strings.ToLower(rand.Text())
 }

@@ -48,6 +48,8 @@ func (d *Dir) Verify(ctx context.Context, file order.File) error {
 
 // Stat returns a file's size in bytes and its SHA-256 in hex, which means
 // that the file is read. order.ErrNotFound: there is none, or there can be none under such a key.
+// A file that it found is durable: an upload may have appeared a moment ago, its
+// folders not synced yet, and an order is going to name it (GUARANTEES, G3).
 func (d *Dir) Stat(ctx context.Context, key string) (size int64, sha256Hex string, err error) {
 	f, info, err := d.open(key)
 	if err != nil {
@@ -61,6 +63,9 @@ func (d *Dir) Stat(ctx context.Context, key string) (size int64, sha256Hex strin
 	}
 	if size != info.Size() {
 		return 0, "", damaged(key, "it changes while it is read")
+	}
+	if err := d.syncFolders(key); err != nil {
+		return 0, "", explain("syncing the folders of", key, err)
 	}
 	return size, hex.EncodeToString(h.Sum(nil)), nil
 }
@@ -84,7 +89,7 @@ func (d *Dir) open(key string) (*os.File, fs.FileInfo, error) {
 // reader is what Open returns.
 type reader struct {
 	ctx  context.Context //nolint:containedctx // an io.Reader has no other way to learn of it
-	file *os.File
+	file io.ReadCloser
 	hash hash.Hash
 	want order.File
 	left int64 // bytes not yet read

@@ -41,22 +41,29 @@ func (d *Dir) Create(ctx context.Context, remoteID string) (*Writer, error) {
 	return &Writer{dir: d, ctx: ctx, key: key, file: f, hash: sha256.New()}, nil
 }
 
-// create opens a new file. Between the making of the order's folder and that
-// of the file in it, Remove may take the folder away again, because it was
-// empty: then both are made anew.
-func (d *Dir) create(ctx context.Context, key string) (*os.File, error) {
+// create opens a new file.
+func (d *Dir) create(ctx context.Context, key string) (f *os.File, err error) {
+	err = whileFoldersGo(ctx, func() error {
+		f, err = d.tryCreate(key)
+		return err
+	})
+	return f, err
+}
+
+// whileFoldersGo calls try, which makes folders and then a name in them, until
+// it gets through: between the two, Remove may take a folder away again, because it was empty.
+func whileFoldersGo(ctx context.Context, try func() error) error {
 	const attempts = 100 // each one lost to another Remove; more than that, and the root itself is gone
 	var err error
 	for range attempts {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
-		var f *os.File
-		if f, err = d.tryCreate(key); !errors.Is(err, fs.ErrNotExist) {
-			return f, err
+		if err = try(); !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
 	}
-	return nil, err
+	return err
 }
 
 func (d *Dir) tryCreate(key string) (*os.File, error) {

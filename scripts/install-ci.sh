@@ -1,7 +1,16 @@
 #!/usr/bin/env bash
 # Installs what "make check" uses beside Go, make and a C compiler, on Debian:
-# promtool, which judges the names and types of the metrics.
+# promtool, which judges the names and types of the metrics, and versitygw, the S3 server
+# of the tests (into bin/, since it is only for them; nothing of it is linked).
 set -euo pipefail
+cd "$(dirname "$0")/.."
+
+versitygw=github.com/versity/versitygw
+version=v1.8.0
+if ! go version -m bin/versitygw 2>/dev/null | awk '$1 == "mod" {print $2, $3}' | grep -qxF "$versitygw $version"; then
+  CGO_ENABLED=0 GOFLAGS=-trimpath GOBIN="$PWD/bin" go install -ldflags="-s -w" "$versitygw/cmd/versitygw@$version"
+fi
+
 command -v promtool >/dev/null && exit 0
 if ! command -v apt-get >/dev/null; then
   echo "promtool is missing: install Prometheus" >&2
