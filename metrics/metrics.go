@@ -34,6 +34,8 @@ type Metrics struct {
 	SellersOverQuota prometheus.Gauge
 	BreakersOpen     *prometheus.GaugeVec // scope: seller, host
 
+	WebhookAttempts *prometheus.CounterVec // result
+
 	CommitDuration prometheus.Histogram // seconds
 	ClockDoubted   prometheus.Gauge
 	ResultsBytes   prometheus.Counter
@@ -70,6 +72,8 @@ func New(r prometheus.Registerer) *Metrics {
 			Name: "poller_breakers_open", Help: "Sellers and hosts that are left alone but for probes.",
 		}, []string{"scope"}),
 
+		WebhookAttempts: counters("poller_webhook_attempts_total", "Attempts to deliver an event to the webhook.", "result"),
+
 		CommitDuration: histogram("poller_commit_duration_seconds", "How long commits took, syncs included.", []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}),
 		ClockDoubted:   gauge("poller_clock_doubted", "1 while the wall clock is doubted: deadlines and retention rest."),
 		ResultsBytes:   counter("poller_results_bytes_total", "Bytes of result files that completed orders brought."),
@@ -91,12 +95,15 @@ func New(r prometheus.Registerer) *Metrics {
 	for _, scope := range []string{"seller", "host"} {
 		m.BreakersOpen.WithLabelValues(scope)
 	}
+	for _, result := range []string{"taken", "refused", "timeout", "unreachable"} {
+		m.WebhookAttempts.WithLabelValues(result)
+	}
 	m.ConfigReloaded.Set(1)
 	r.MustRegister(
 		m.Sweeps, m.SweepsOverrun, m.SweepDuration, m.SweepRunning, m.SweepLastSuccess, m.SweepRemaining,
 		m.Polls, m.PollDuration, m.PollsInFlight, m.Workers, m.ResponseBytes,
 		m.OrdersOverdue, m.OldestOverdue, m.Transitions, m.SellersInTrouble, m.SellersOverQuota, m.BreakersOpen,
-		m.CommitDuration, m.ClockDoubted, m.ResultsBytes, m.ConfigReloaded,
+		m.WebhookAttempts, m.CommitDuration, m.ClockDoubted, m.ResultsBytes, m.ConfigReloaded,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -18,6 +19,7 @@ func TestEveryNameOfTheSpecIsThereFromTheStart(t *testing.T) {
 	zero := func() int64 { return 0 }
 	m.Watch(Source{
 		Orders: func() map[order.State]int64 { return nil }, Held: zero, Bytes: zero, Damaged: zero,
+		Outbox: func() (int64, int64) { return 2, 1 }, OutboxOldest: func() time.Time { return time.Unix(100, 0) }, Now: func() time.Time { return time.Unix(130, 0) },
 		DiskFree: map[string]func() int64{"data": zero}, Version: "v", GoVersion: "go",
 	})
 	families, err := r.Gather()
@@ -36,6 +38,7 @@ func TestEveryNameOfTheSpecIsThereFromTheStart(t *testing.T) {
 		orders_overdue oldest_overdue_seconds orders_held transitions_total
 		sellers_in_trouble sellers_over_quota breakers_open commit_duration_seconds
 		store_bytes disk_free_bytes records_damaged_total clock_doubted results_bytes_total
+		outbox_pending outbox_oldest_seconds webhook_attempts_total webhook_dead
 		config_last_reload_successful build_info`)
 	slices.Sort(got)
 	slices.Sort(want)
