@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"sync"
@@ -38,8 +39,17 @@ type Options struct {
 	DiskFree func() int64
 	// Webhook counts undelivered events. Optional.
 	Webhook func() WebhookView
+	// Delivering reports whether webhook.url is set now; if not, replays are refused. Optional: it is.
+	Delivering func() bool
 
-	// TempDir takes the answers of long NDJSON submissions, in files without a name. Empty: the system's.
+	// Uploads prepares uploads. Nil: they are off (501).
+	Uploads Uploads
+	// Backup writes a consistent copy of the database into a new file at path. order.ErrNoSpace
+	// too if it would leave less than min_free; it may leave a part of the file after an error. Nil: there are no backups (501).
+	Backup func(ctx context.Context, path string) (BackupInfo, error)
+
+	// TempDir takes the answers of long NDJSON submissions and copies of the database, in files without a name
+	// (a copy has one while it is being made). Empty: the system's.
 	TempDir string
 
 	Version   string
@@ -57,6 +67,7 @@ type API struct {
 	router    huma.API
 	document  []byte // doc as JSON
 	canceller *Canceller
+	backups   chan struct{} // one element for each under way
 
 	stop    sync.Once
 	stopped chan struct{}
@@ -80,7 +91,10 @@ func New(opt Options) (*API, error) {
 	if opt.Webhook == nil {
 		opt.Webhook = func() WebhookView { return WebhookView{} }
 	}
-	a := &API{opt: opt, log: opt.Log, stopped: make(chan struct{})}
+	if opt.Delivering == nil {
+		opt.Delivering = func() bool { return true }
+	}
+	a := &API{opt: opt, log: opt.Log, backups: make(chan struct{}, maxBackups), stopped: make(chan struct{})}
 	a.canceller = newCanceller(opt.Store, opt.Scheduler, opt.Now, opt.Log)
 	if err := a.route(); err != nil {
 		return nil, err
@@ -95,7 +109,8 @@ func (a *API) Canceller() *Canceller { return a.canceller }
 func (a *API) OpenAPI() []byte { return a.document }
 
 // Stop ends what would hold up a shutdown: readers of the event feed that wait
-// are answered, NDJSON submissions take no further lines (503). It may be called more than once.
+// are answered, NDJSON submissions take no further lines (503), backups are cut
+// off. It may be called more than once.
 func (a *API) Stop() { a.stop.Do(func() { close(a.stopped) }) }
 
 // errStopped reports order.ErrStopping once Stop was called.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"io"
@@ -35,13 +36,17 @@ type rig struct {
 	server    *httptest.Server
 	logs      *observer.ObservedLogs
 	full      atomic.Bool // the disk
+	unset     atomic.Bool // webhook.url
+	uploads   *fakeUploads
+	backup    atomic.Pointer[func(ctx context.Context, path string) error]
+	tempDir   string
 	hosts     []string
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
-	g := &rig{t: t, store: newFakeStore(), scheduler: &fakeScheduler{}, files: fakeFiles{}, logs: logs}
+	g := &rig{t: t, store: newFakeStore(), scheduler: &fakeScheduler{}, files: fakeFiles{}, logs: logs, uploads: &fakeUploads{}, tempDir: t.TempDir()}
 	a, err := New(Options{
 		Store: g.store, Scheduler: g.scheduler, Files: g.files,
 		CheckSeller: func(s *order.Seller) []FieldError {
@@ -66,8 +71,13 @@ func newRig(t *testing.T) *rig {
 		Hosts:           func() []string { return g.hosts },
 		Enough:          func() bool { return !g.full.Load() },
 		DiskFree:        func() int64 { return 12345 },
-		TempDir:         t.TempDir(),
-		Version:         "1.2.3", StartedAt: start, Now: func() time.Time { return start }, Log: zap.New(core),
+		Delivering:      func() bool { return !g.unset.Load() },
+		Uploads:         g.uploads,
+		Backup: func(ctx context.Context, path string) (BackupInfo, error) {
+			return BackupInfo{KeyID: "17", Bucket: "file:///srv/r\u00e9sults 100%"}, (*g.backup.Load())(ctx, path)
+		},
+		TempDir: g.tempDir,
+		Version: "1.2.3", StartedAt: start, Now: func() time.Time { return start }, Log: zap.New(core),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ type Store interface {
 	SellerStore
 	OrderStore
 	FeedStore
+	OutboxStore
 }
 
 // SellerStore keeps sellers.
@@ -47,6 +48,9 @@ type OrderStore interface {
 	Orders(ctx context.Context, f order.Filter, after string, limit int) ([]order.Order, string, error)
 	// UpdateOrder commits what fn decides; an error of fn leaves the order as it was and comes back. ErrNotFound.
 	UpdateOrder(ctx context.Context, id string, fn func(order.Order) (order.Decision, error)) (order.Order, error)
+	// Erase deletes a buyer's data of an order that has ended. ErrNotFound, ErrActive while it is in processing,
+	// ErrErased if that was done already.
+	Erase(ctx context.Context, id string) error
 	// History lists an order's events, oldest first. ErrNotFound.
 	History(ctx context.Context, id string) ([]order.Event, error)
 	// Release ends at most limit held orders of a seller, "" for all; more: call again.
@@ -65,6 +69,29 @@ type FeedStore interface {
 	EventsChanged() <-chan struct{}
 	// Sweeps lists sweeps, newest first. ErrCursor.
 	Sweeps(ctx context.Context, after string, limit int) ([]order.Sweep, string, error)
+}
+
+// OutboxStore queues ends of orders for the webhook once more, whatever became of them before. They go out with the same id and body.
+type OutboxStore interface {
+	// ReplayOrder queues the end of one order; n is 0 if it has not ended. ErrNotFound, ErrDamaged.
+	ReplayOrder(ctx context.Context, id string, now time.Time) (n int, err error)
+	// ReplayAfter queues at most limit ends that the feed holds after a number, in short steps; more: go on
+	// after last. ErrGone as Events; a number above the newest too.
+	ReplayAfter(ctx context.Context, after uint64, now time.Time, limit int) (n int, last uint64, more bool, err error)
+}
+
+// Uploads prepares uploads of result files.
+type Uploads interface {
+	// Prepare gives out a key and a signed URL for one PUT of a file with exactly this size and type, for
+	// an order in processing. ErrNotFound, ErrEnded, ErrErased; ErrConflict if the order or its seller would have
+	// too much; ErrNoSpace.
+	Prepare(ctx context.Context, o order.Order, filename, mimeType string, size int64) (Upload, error)
+}
+
+// BackupInfo says what belongs to a copy of the database and is not in it.
+type BackupInfo struct {
+	KeyID  string // of the key in secrets.key_file that seals the sellers' headers
+	Bucket string // results.bucket; no credentials
 }
 
 // Scheduler is what the API needs of the scheduler.

@@ -25,7 +25,8 @@ type fakeStore struct {
 	digests  map[string][32]byte
 	list     []string // order ids in the order of arrival
 	events   []order.Event
-	dropped  uint64 // events up to this number are no longer kept
+	dropped  uint64                      // events up to this number are no longer kept
+	trim     func(dropped uint64) uint64 // after each step of ReplayAfter
 	sweeps   []order.Sweep
 	changed  chan struct{}
 	fail     error // of every write
@@ -33,6 +34,7 @@ type fakeStore struct {
 	commits  int
 	cancels  int
 	released []string
+	replays  []uint64 // where ReplayAfter was asked to go on from
 }
 
 func newFakeStore() *fakeStore {
@@ -249,6 +251,61 @@ func (f *fakeStore) UpdateOrder(_ context.Context, id string, fn func(order.Orde
 	return d.Order, nil
 }
 
+func (f *fakeStore) Erase(_ context.Context, id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	o, ok := f.orders[id]
+	switch {
+	case !ok:
+		return order.ErrNotFound
+	case !o.Ended():
+		return fmt.Errorf("order %s: %w", id, order.ErrActive)
+	case o.Erased:
+		return order.ErrErased
+	case f.fail != nil:
+		return f.fail
+	}
+	o.Erased, o.Result, o.Metadata = true, nil, nil
+	f.orders[id] = o
+	return nil
+}
+
+func (f *fakeStore) ReplayOrder(_ context.Context, id string, _ time.Time) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	o, ok := f.orders[id]
+	switch {
+	case !ok:
+		return 0, order.ErrNotFound
+	case !o.Ended():
+		return 0, nil
+	}
+	return 1, f.fail
+}
+
+// ReplayAfter looks at two events a step.
+func (f *fakeStore) ReplayAfter(_ context.Context, after uint64, _ time.Time, _ int) (n int, last uint64, more bool, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	newest := uint64(len(f.events))
+	switch {
+	case after < f.dropped || after > newest:
+		return 0, 0, false, order.ErrGone
+	case f.fail != nil && len(f.replays) > 0:
+		return 0, 0, false, f.fail
+	}
+	f.replays = append(f.replays, after)
+	for last = after; last < min(after+2, newest); last++ {
+		if f.events[last].Order != nil {
+			n++
+		}
+	}
+	if f.trim != nil {
+		f.dropped = f.trim(f.dropped)
+	}
+	return n, last, last < newest, nil
+}
+
 func (f *fakeStore) History(_ context.Context, id string) ([]order.Event, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -354,6 +411,18 @@ func (f *fakeScheduler) SellerChanged(s order.Seller) {
 func (f *fakeScheduler) SellerDeleted(number uint32)        { f.deleted = append(f.deleted, number) }
 func (f *fakeScheduler) ClockDoubted() bool                 { return f.doubted }
 func (f *fakeScheduler) ConfirmClock(context.Context) error { f.doubted = false; return f.err }
+
+// fakeUploads gives out what its fields say, and notes what it was asked for.
+type fakeUploads struct {
+	upload Upload
+	err    error
+	asked  string
+}
+
+func (f *fakeUploads) Prepare(_ context.Context, o order.Order, filename, mimeType string, size int64) (Upload, error) {
+	f.asked = fmt.Sprint(o.ID, " ", filename, " ", mimeType, " ", size)
+	return f.upload, f.err
+}
 
 // fakeFiles are files by key.
 type fakeFiles map[string][]byte

@@ -3,7 +3,6 @@ package api
 import (
 	"bufio"
 	"context"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -86,7 +85,7 @@ func (a *API) sendFile(w http.ResponseWriter, r *http.Request, f *order.File) er
 	h.Set("Content-Security-Policy", "sandbox; default-src 'none'")
 	h.Set("Accept-Ranges", "none")
 	if sum, err := hex.DecodeString(f.SHA256); err == nil {
-		h.Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(sum)+":") // RFC 9530
+		h.Set("Repr-Digest", reprDigest(sum))
 	}
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {

@@ -49,7 +49,7 @@ func TestEveryRouteNeedsAToken(t *testing.T) {
 			a.problem(t)
 		}
 	}
-	if n := len(g.routes()); n != 23 {
+	if n := len(g.routes()); n != 27 {
 		t.Errorf("%d routes: %v", n, g.routes())
 	}
 	g.do("GET", "/v1/status", "", "Authorization: bearer "+token).want(t, 200)
@@ -174,7 +174,7 @@ func TestDocumentMatchesRoutes(t *testing.T) {
 			t.Errorf("%s is in the document", gone)
 		}
 	}
-	for _, needed := range []string{"Problem", "View", "SellerView", "SweepView", "EventView", "StatusView", "SubmitLine", "SubmitSummary"} {
+	for _, needed := range []string{"Problem", "View", "SellerView", "SweepView", "EventView", "StatusView", "SubmitLine", "SubmitSummary", "Upload", "ReplayView"} {
 		if doc.Components.Schemas[needed] == nil {
 			t.Errorf("%s is not in the document", needed)
 		}
@@ -266,6 +266,7 @@ func TestMembersMatchTheDocument(t *testing.T) {
 	g := newRig(t)
 	for name, m := range map[string]members{
 		"SellerBody": new(SellerBody).members(), "SellerPatch": new(SellerBody).members(), "SubmitBody": new(SubmitBody).members(),
+		"UploadBody": new(UploadBody).members(), "ReplayBody": new(ReplayBody).members(),
 	} {
 		schema := g.api.doc.Components.Schemas.Map()[name]
 		for member := range m {

@@ -2,7 +2,10 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
+
+	"go.uber.org/zap"
 
 	"poller/order"
 )
@@ -46,6 +49,12 @@ func (a *API) routeOrders() {
 		body:   DeadlineBody{}, bodyTypes: []string{typeMergePatch},
 	}, a.patchOrder)
 	handle(a, operation{
+		method: http.MethodDelete, path: one, id: "erase-order", tag: "orders",
+		summary: "Erase a buyer's data of an order that has ended: files, texts, failure, metadata; its id answers 410 from then on",
+		status:  http.StatusNoContent,
+		errors:  []int{http.StatusNotFound, http.StatusConflict, http.StatusGone, http.StatusInsufficientStorage},
+	}, a.eraseOrder)
+	handle(a, operation{
 		method: http.MethodGet, path: one + "/history", id: "order-history", tag: "orders", summary: "An order's events, oldest first",
 		errors: []int{http.StatusNotFound, http.StatusGone},
 	}, a.history)
@@ -73,6 +82,9 @@ func (a *API) listOrders(ctx context.Context, in *orderList) (*out[List[order.Vi
 			return nil, a.fail("list orders", err)
 		}
 		for i := range orders {
+			if orders[i].Erased {
+				continue
+			}
 			items = append(items, a.orderView(&orders[i]))
 			size += weight(&orders[i])
 		}
@@ -149,6 +161,17 @@ func refuseEnded(o *order.Order) error {
 	return nil
 }
 
+func (a *API) eraseOrder(ctx context.Context, in *orderParams) (*none, error) {
+	if err := a.opt.Store.Erase(ctx, in.OrderID); err != nil {
+		if errors.Is(err, order.ErrActive) {
+			err = problem(http.StatusConflict, "the order is in processing: cancel it first, or wait for its end")
+		}
+		return nil, a.fail("erase order", err)
+	}
+	a.log.Info("order erased", zap.String("order", in.OrderID))
+	return &none{}, nil
+}
+
 func (a *API) history(ctx context.Context, in *orderParams) (*out[List[order.EventView]], error) {
 	_, err := a.order(ctx, in.OrderID)
 	var events []order.Event
@@ -181,6 +204,11 @@ func (a *API) pollOrder(ctx context.Context, in *orderParams) (*out[PollView], e
 		return nil, problemOf(order.ErrNoSpace)
 	}
 	obs, o, err := a.opt.Scheduler.PollNow(ctx, in.OrderID)
+	if errors.Is(err, order.ErrEnded) {
+		if _, e := a.order(ctx, in.OrderID); errors.Is(e, order.ErrErased) {
+			err = e
+		}
+	}
 	if err != nil {
 		return nil, a.fail("poll order", err)
 	}

@@ -228,6 +228,47 @@ func TestOrderChanges(t *testing.T) {
 	g.do("GET", "/v1/orders/%2e%2e", "").want(t, 404)
 }
 
+// GUARANTEES G29: an order that has ended is erased (204; 404, 409 while processing), and from then on its id answers 410 everywhere.
+func TestErase(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	g.seller("s")
+	g.order("o1", "s")
+	g.do("DELETE", "/v1/orders/nobody", "").want(t, 404).problem(t)
+	if p := g.do("DELETE", "/v1/orders/o1", "").want(t, 409).problem(t); !strings.Contains(p.Detail, "cancel it first") {
+		t.Errorf("%+v", p)
+	}
+	g.do("POST", "/v1/orders/o1/cancel", "").want(t, 200)
+	if a := g.do("DELETE", "/v1/orders/o1", "").want(t, 204); len(a.body) != 0 {
+		t.Errorf("%s", a.body)
+	}
+	if g.logs.FilterMessage("order erased").Len() != 1 {
+		t.Error("it is not in the log")
+	}
+	g.scheduler.err = order.ErrEnded // which is all that the scheduler knows
+	for _, call := range []struct{ method, path, body string }{
+		{"DELETE", "/v1/orders/o1", ""},
+		{"GET", "/v1/orders/o1", ""},
+		{"GET", "/v1/orders/o1/history", ""},
+		{"GET", "/v1/orders/o1/files/0", ""},
+		{"PATCH", "/v1/orders/o1", `{"deadline":"2026-12-01T00:00:00Z"}`},
+		{"POST", "/v1/orders/o1/cancel", ""},
+		{"POST", "/v1/orders/o1/poll", ""},
+		{"POST", "/v1/orders/o1/uploads", wantedFile},
+	} {
+		g.do(call.method, call.path, call.body).want(t, 410).problem(t)
+	}
+	g.order("o2", "s")
+	var l List[order.View]
+	g.do("GET", "/v1/orders?limit=1", "").want(t, 200).into(t, &l)
+	if len(l.Items) != 1 || l.Items[0].OrderID != "o2" {
+		t.Errorf("listed: %+v", l)
+	}
+	g.store.fail = order.ErrNoSpace
+	g.store.orders["o3"] = order.Order{ID: "o3", State: order.StateFailed}
+	g.do("DELETE", "/v1/orders/o3", "").want(t, 507).problem(t)
+}
+
 // SPEC §6: poll answers {outcome, detail, order}; 409 if it has ended.
 func TestPollOrder(t *testing.T) {
 	t.Parallel()

@@ -20,8 +20,8 @@ type Problem struct { //nolint:errname // the RFC's word, and first of all an an
 	// Errors names each field at fault.
 	Errors []FieldError `json:"errors,omitempty" doc:"Each field at fault"`
 	// First and Store come with 410 of the event feed: from where it can be read, and of which store.
-	First *uint64 `json:"first,omitempty" doc:"With 410 of /v1/events: the oldest event kept"`
-	Store string  `json:"store,omitempty" doc:"With 410 of /v1/events: the store's id"`
+	First *uint64 `json:"first,omitempty" doc:"With 410 of the event feed: the oldest event kept"`
+	Store string  `json:"store,omitempty" doc:"With 410 of the event feed: the store's id"`
 }
 
 // FieldError says what is wrong with one field of a request. It never holds the value.
@@ -96,7 +96,10 @@ func problemOf(err error) *Problem {
 	switch {
 	case errors.Is(err, order.ErrConflict):
 		// With what: in words for the client, as the store and the scheduler wrap it.
-		text := strings.TrimPrefix(err.Error(), order.ErrConflict.Error()+": ")
+		text := err.Error()
+		if _, with, ok := strings.Cut(text, order.ErrConflict.Error()+": "); ok {
+			text = with
+		}
 		return problem(http.StatusConflict, order.Clip(text, order.MaxDetail))
 	case errors.Is(err, order.ErrUnknownSeller):
 		return invalid(FieldError{"seller_id", "there is no such seller"})

@@ -152,6 +152,33 @@ type ReleaseView struct {
 	Released int64 `json:"released"`
 }
 
+// UploadBody is a file to be uploaded.
+type UploadBody struct {
+	Filename string `json:"filename" minLength:"1" maxLength:"255" example:"report.pdf" doc:"At most 255 bytes, without / and \\"`
+	MIMEType string `json:"mime_type" maxLength:"127" example:"application/pdf" doc:"The Content-Type that the PUT will have"`
+	Size     *int   `json:"size" nullable:"false" minimum:"1" maximum:"157286400" example:"48213" doc:"The exact size in bytes"`
+}
+
+// Upload says how a file is uploaded: a PUT of it to UploadURL with all of Headers.
+type Upload struct {
+	ObjectKey string            `json:"object_key" example:"orders/o-1/5JQ2ZV7WHD3C4Y6KXN8RTB1FMA" doc:"What the seller's answer names once the file is there"`
+	UploadURL string            `json:"upload_url" example:"https://uploads.example.com/orders/o-1/5JQ2ZV7WHD3C4Y6KXN8RTB1FMA?expires=1796126400&signature=c2ln" doc:"Takes one PUT; it is as good as a token, so keep it out of logs"`
+	Headers   map[string]string `json:"headers" doc:"To be sent with the PUT as they are"`
+	ExpiresIn int64             `json:"expires_in" example:"3600" doc:"Seconds until the URL is refused"`
+	MaxBytes  int64             `json:"max_bytes" example:"157286400" doc:"The largest file that may be uploaded"`
+}
+
+// ReplayBody says which ends to deliver again: either After or OrderID.
+type ReplayBody struct {
+	After   EventCursor `json:"after,omitempty"`
+	OrderID *string     `json:"order_id,omitempty" maxLength:"128" pattern:"^[A-Za-z0-9._~-]+$" example:"o-1" doc:"The end of this order"`
+}
+
+// ReplayView is how many ends will be delivered again.
+type ReplayView struct {
+	Replayed int64 `json:"replayed" example:"17"`
+}
+
 // ClockView is whether the wall clock is doubted.
 type ClockView struct {
 	ClockDoubted bool `json:"clock_doubted"`
@@ -213,6 +240,14 @@ func orNull[T comparable](v T) *T {
 		return nil
 	}
 	return &v
+}
+
+func deref[T any](p *T) T {
+	var zero T
+	if p == nil {
+		return zero
+	}
+	return *p
 }
 
 func utc(t time.Time) *time.Time {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 	"poller/fetcher"
 	"poller/metrics"
 	"poller/order"
+	"poller/outbox"
 	"poller/results"
 	"poller/scheduler"
 	"poller/store"
@@ -37,19 +39,23 @@ type app struct {
 	openFiles int
 
 	store     *store.Store
-	files     *results.Dir
+	files     resultStore
 	fetcher   *fetcher.Client
 	scheduler *scheduler.Scheduler
+	outbox    *outbox.Outbox
 	api       *api.API
 	metrics   *metrics.Metrics
 	dataDisk  *disk
-	fileDisk  *disk
+	fileDisk  *disk // that of the result folder; the same with results in S3
+
+	uploads     *uploads         // nil: there are none
+	uploadTaker *results.Uploads // nil: poller itself takes none
 
 	tokens atomic.Pointer[[][32]byte]
 	cert   atomic.Pointer[tls.Certificate]
 
-	apiListener, metricsListener net.Listener
-	apiServer, metricsServer     *http.Server
+	apiListener, metricsListener, uploadListener net.Listener // the last may be nil
+	apiServer, metricsServer, uploadServer       *http.Server
 	// handlers is held for reading by every request: the store may be closed once it can be taken.
 	handlers sync.RWMutex
 	ready    atomic.Bool
@@ -85,8 +91,9 @@ func openApp(ctx context.Context, c *Config, file string, env func(string) (stri
 	}
 	a.metrics.Watch(metrics.Source{
 		Orders: a.store.Counts, Held: a.store.Held, Bytes: a.store.Size, Damaged: a.store.Damaged,
-		DiskFree: map[string]func() int64{"data": a.dataDisk.Free, "results": a.fileDisk.Free},
-		Version:  version, GoVersion: runtime.Version(),
+		DiskFree: a.disks(),
+		Outbox:   a.store.OutboxCounts, OutboxOldest: a.store.OutboxOldest, Now: a.now,
+		Version: version, GoVersion: runtime.Version(),
 	})
 	if err := a.listen(ctx, registry); err != nil {
 		return nil, err
@@ -105,20 +112,27 @@ func (a *app) openData(ctx context.Context) (err error) {
 		Path: c.Store.BBolt, KeyFile: c.Secrets.KeyFile, DataDir: c.DataDir,
 		ObserveCommit: func(d time.Duration) { a.metrics.CommitDuration.Observe(d.Seconds()) },
 		ObserveEnd:    a.metrics.Ended,
+		WebhookEvents: webhookEvents(c),
 		Log:           a.log.Named("store"), Now: a.now,
 	})
 	if err != nil {
 		return err
 	}
-	if a.files, err = results.OpenDir(c.resultsDir(), a.store.ID()); err != nil {
+	a.files, err = openResults(ctx, c, a.store.ID(), a.env)
+	if _, restoredAt := a.store.Restored(); errors.Is(err, results.ErrForeign) && !restoredAt.IsZero() {
+		err = fmt.Errorf("%w; if it is that of the database that this one was restored from, its mark was not set yet: give the same \"poller restore\" again with --force", err)
+	}
+	if err != nil {
 		return fmt.Errorf("results.bucket: %w", err)
 	}
 	if ended := a.store.Counts()[order.StateCompleted]; a.files.Created() && ended > 0 {
-		a.log.Warn("the result folder is new and empty, the database is not: is a file system not mounted?",
-			zap.String("dir", c.resultsDir()), zap.Int64("completed_orders", ended))
+		a.log.Warn("the result store is new and empty, the database is not: is a file system not mounted, or results.bucket another one?",
+			zap.String("bucket", c.Results.Bucket), zap.Int64("completed_orders", ended))
 	}
 	a.dataDisk = newDisk(c.DataDir, a.now, a.log.Logger)
-	a.fileDisk = newDisk(c.resultsDir(), a.now, a.log.Logger)
+	if a.fileDisk = a.dataDisk; c.resultsDir() != "" {
+		a.fileDisk = newDisk(c.resultsDir(), a.now, a.log.Logger)
+	}
 	digests, made, err := loadTokens(c.API.TokenFile)
 	if err != nil {
 		return err
@@ -151,13 +165,28 @@ func (a *app) build() error {
 	if err != nil {
 		return err
 	}
-	opt.Files = resultFiles{a.files}
+	opt.Files = a.files
 	a.fetcher = fetcher.New(opt)
 	a.scheduler, err = scheduler.New(scheduler.Options{
 		Store: a.store, Fetcher: a.fetcher, Files: a.files, Metrics: a.metrics,
 		Log: a.log.Named("scheduler"), Config: schedulerConfig(c), Wall: a.now, Enough: a.enough,
 	})
 	if err != nil {
+		return err
+	}
+	webhook, err := outboxConfig(c)
+	if err != nil {
+		return err
+	}
+	a.outbox, err = outbox.New(outbox.Options{
+		Store: a.store, StoreID: a.store.ID(), Version: version, Config: webhook,
+		Observe: func(r outbox.Result) { a.metrics.WebhookAttempts.WithLabelValues(string(r)).Inc() },
+		Now:     a.now, Log: a.log.Named("outbox"),
+	})
+	if err != nil {
+		return err
+	}
+	if err := a.openUploads(); err != nil {
 		return err
 	}
 	a.apiListener, err = api.Listen(c.API.Listen)
@@ -168,7 +197,7 @@ func (a *app) build() error {
 	if a.apiListener.Addr().Network() == "tcp" {
 		listen = a.apiListener.Addr().String() // the port may have been 0
 	}
-	a.api, err = api.New(api.Options{
+	options := api.Options{
 		Store: a.store, Scheduler: a.scheduler, Files: a.files,
 		CheckSeller:     func(s *order.Seller) []api.FieldError { return fieldErrors(a.fetcher.CheckSeller(s)) },
 		MaxHostCap:      func(host string) int { return hostCap(a.live.Load(), host) },
@@ -176,9 +205,44 @@ func (a *app) build() error {
 		Tokens:          func() [][32]byte { return *a.tokens.Load() },
 		Listen:          listen, Hosts: func() []string { return a.live.Load().API.Hosts },
 		Enough: a.enough, DiskFree: a.dataDisk.Free, TempDir: c.DataDir,
-		Version: version, StartedAt: a.now(), Now: a.now, Log: a.log.Named("api"),
-	})
+		Webhook: func() api.WebhookView {
+			pending, dead := a.store.OutboxCounts()
+			return api.WebhookView{Pending: pending, Dead: dead}
+		},
+		Delivering: func() bool { return a.live.Load().Webhook.URL != "" },
+		Backup:     a.backup,
+		Version:    version, StartedAt: a.now(), Now: a.now, Log: a.log.Named("api"),
+	}
+	if a.uploads != nil { // an interface that holds nil is not nil
+		options.Uploads = a.uploads
+	}
+	a.api, err = api.New(options)
 	return err
+}
+
+// backup writes a copy of the database, if there is room for it.
+func (a *app) backup(ctx context.Context, path string) (api.BackupInfo, error) {
+	if a.dataDisk.Free() < a.store.Size()+int64(a.live.Load().MinFree) {
+		return api.BackupInfo{}, fmt.Errorf("%w for a copy of the database beside min_free", order.ErrNoSpace)
+	}
+	bucket := a.started.Results.Bucket
+	if dir := a.started.resultsDir(); dir != "" {
+		whole, err := filepath.Abs(dir) // who takes the backup may be elsewhere
+		if err != nil {
+			return api.BackupInfo{}, err
+		}
+		bucket = "file://" + whole
+	}
+	return api.BackupInfo{KeyID: a.store.KeyID(), Bucket: bucket}, a.store.Backup(ctx, path)
+}
+
+// disks are the disks that poller writes to, by what for.
+func (a *app) disks() map[string]func() int64 {
+	disks := map[string]func() int64{"data": a.dataDisk.Free}
+	if a.fileDisk != a.dataDisk {
+		disks["results"] = a.fileDisk.Free
+	}
+	return disks
 }
 
 func (a *app) fetcherOptions(c *Config) (fetcher.Options, error) {
@@ -194,7 +258,7 @@ func (a *app) enough() bool {
 // close closes what openApp opened. run does it by itself.
 func (a *app) close() error {
 	var errs []error
-	for _, l := range []net.Listener{a.apiListener, a.metricsListener} {
+	for _, l := range []net.Listener{a.apiListener, a.metricsListener, a.uploadListener} {
 		if l != nil {
 			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
 				errs = append(errs, err)

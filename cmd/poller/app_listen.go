@@ -16,7 +16,7 @@ import (
 	"poller/api"
 )
 
-// listen makes both servers. The API's listener is open already.
+// listen makes the servers. The API's listener is open already.
 func (a *app) listen(ctx context.Context, registry *prometheus.Registry) (err error) {
 	c := a.started
 	if c.API.TLSCert != "" {
@@ -27,6 +27,13 @@ func (a *app) listen(ctx context.Context, registry *prometheus.Registry) (err er
 	}
 	if a.metricsListener, err = new(net.ListenConfig).Listen(ctx, "tcp", c.Metrics.Listen); err != nil {
 		return fmt.Errorf("metrics.listen: %w", err)
+	}
+	if a.uploadTaker != nil {
+		if a.uploadListener, err = new(net.ListenConfig).Listen(ctx, "tcp", c.Uploads.Listen); err != nil {
+			return fmt.Errorf("uploads.listen: %w", err)
+		}
+		a.uploadServer = a.uploadTaker.Server()
+		a.uploadServer.Handler = a.counted(a.uploadServer.Handler)
 	}
 	a.apiServer = api.NewServer(a.api, a.log.Named("api"))
 	a.apiServer.Handler = a.counted(a.apiServer.Handler)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/x509"
 	"fmt"
 	"os"
@@ -9,7 +8,7 @@ import (
 	"poller/api"
 	"poller/fetcher"
 	"poller/order"
-	"poller/results"
+	"poller/outbox"
 	"poller/scheduler"
 	"poller/store"
 )
@@ -93,23 +92,33 @@ func fieldErrors(errs []fetcher.FieldError) []api.FieldError {
 	return all
 }
 
-// resultFiles is the result folder, as each room wants to see it.
-type resultFiles struct{ *results.Dir }
-
-// Create implements fetcher.Files.
-func (f resultFiles) Create(ctx context.Context, remoteID string) (fetcher.FileWriter, error) {
-	w, err := f.Dir.Create(ctx, remoteID)
+// outboxConfig is the configuration in the outbox's terms.
+func outboxConfig(c *Config) (outbox.Config, error) {
+	roots, err := rootCAs(c.Fetch.CAFile)
 	if err != nil {
-		return nil, err
+		return outbox.Config{}, err
 	}
-	return w, nil
+	return outbox.Config{URL: c.Webhook.URL, Secrets: c.Webhook.Secrets, RootCAs: roots}, nil
+}
+
+// webhookEvents are the types of events that are queued for the webhook: none without a URL (SPEC §6).
+func webhookEvents(c *Config) []order.EventType {
+	if c.Webhook.URL == "" {
+		return nil
+	}
+	types := make([]order.EventType, len(c.Webhook.Events))
+	for i, e := range c.Webhook.Events {
+		types[i] = order.EventType(e)
+	}
+	return types
 }
 
 // Interfaces that are met by what others make.
 var (
-	_ fetcher.Files   = resultFiles{}
+	_ resultStore     = folder{}
+	_ resultStore     = bucket{}
 	_ scheduler.Store = (*store.Store)(nil)
 	_ api.Store       = (*store.Store)(nil)
 	_ keptStore       = (*store.Store)(nil)
-	_ keptFiles       = (*results.Dir)(nil)
+	_ outbox.Store    = (*store.Store)(nil)
 )

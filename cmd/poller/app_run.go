@@ -13,8 +13,8 @@ import (
 )
 
 // run serves and polls until ctx ends, and then stops in the order of SPEC §4:
-// not ready, no new polls, those in flight finish or are cut off, then the API,
-// then the store, all within shutdown_timeout. It returns nil when ctx was what
+// not ready, no new polls, those in flight finish or are cut off, then the outbox, the API,
+// the store, all within shutdown_timeout. It returns nil when ctx was what
 // ended it, else what did: a part that failed, or the database that can't be
 // trusted any more (order.ErrBroken). The app is closed then.
 func (a *app) run(ctx context.Context) error {
@@ -24,7 +24,11 @@ func (a *app) run(ctx context.Context) error {
 	work, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 
-	var polling, serving sync.WaitGroup
+	// deliver ends once no poll can bring another event.
+	deliver, rest := context.WithCancel(work)
+	defer rest()
+
+	var polling, delivering, serving sync.WaitGroup
 	begin := func(wg *sync.WaitGroup, name string, f func() error) {
 		wg.Go(func() {
 			if err := f(); err != nil {
@@ -34,9 +38,13 @@ func (a *app) run(ctx context.Context) error {
 	}
 	begin(&polling, "scheduler", func() error { return a.scheduler.Run(intake) })
 	begin(&polling, "housekeeping", func() error { return a.housekeeping().run(intake) })
+	begin(&delivering, "outbox", func() error { return a.outbox.Run(deliver) })
 	begin(&serving, "cancelling", func() error { return a.api.Canceller().Run(work) })
 	begin(&serving, "api", func() error { return serve(a.apiServer, a.apiListener) })
 	begin(&serving, "metrics", func() error { return serve(a.metricsServer, a.metricsListener) })
+	if a.uploadServer != nil {
+		begin(&serving, "uploads", func() error { return serve(a.uploadServer, a.uploadListener) })
+	}
 	a.ready.Store(true)
 	a.log.Info("serving", zap.String("version", version), zap.String("store", a.store.ID()),
 		zap.String("api", a.apiURL()), zap.String("metrics", a.metricsURL()+"/metrics"))
@@ -52,6 +60,8 @@ func (a *app) run(ctx context.Context) error {
 	timeout := a.live.Load().ShutdownTimeout
 	a.log.Info("stopping", zap.Duration("shutdown_timeout", timeout))
 	polling.Wait()
+	rest()
+	delivering.Wait()
 
 	until, done := context.WithDeadline(context.WithoutCancel(ctx), begun.Add(timeout))
 	defer done()
@@ -92,10 +102,13 @@ func serve(s *http.Server, l net.Listener) error {
 	return nil
 }
 
-// shutDown ends both servers: requests finish until ctx ends, the rest is cut off.
+// shutDown ends the servers: requests finish until ctx ends, the rest is cut off.
 func (a *app) shutDown(ctx context.Context) {
 	var wg sync.WaitGroup
-	for name, s := range map[string]*http.Server{"api": a.apiServer, "metrics": a.metricsServer} {
+	for name, s := range map[string]*http.Server{"api": a.apiServer, "metrics": a.metricsServer, "uploads": a.uploadServer} {
+		if s == nil {
+			continue
+		}
 		wg.Go(func() {
 			if err := s.Shutdown(ctx); err != nil {
 				a.log.Warn("requests were cut off", zap.String("server", name), zap.Error(err))

@@ -191,19 +191,29 @@ func (c *client) send(ctx context.Context, method, path string, header http.Head
 	return nil, c.refused(resp)
 }
 
+// unanswered is a request that got no answer, or not the whole of it. It wraps what ended it.
+type unanswered struct {
+	text string
+	err  error
+}
+
+func (u *unanswered) Error() string { return u.text }
+func (u *unanswered) Unwrap() error { return u.err }
+
 // unreachable says what to do when there was no answer.
 func (c *client) unreachable(err error) error {
 	var ue *url.Error
 	if errors.As(err, &ue) {
 		err = ue.Err // without the URL, which the message names
 	}
+	text := c.where + ": " + err.Error()
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("nothing listens at %s: is \"poller serve\" running? (--config or POLLER_URL says where)", c.where)
+		text = fmt.Sprintf("nothing listens at %s: is \"poller serve\" running? (--config or POLLER_URL says where)", c.where)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s is not yours to open: run as the user of the daemon", c.where)
+		text = c.where + " is not yours to open: run as the user of the daemon"
 	}
-	return fmt.Errorf("%s: %w", c.where, err)
+	return &unanswered{text, err}
 }
 
 // A refusal is an answer other than 2xx.
@@ -211,7 +221,8 @@ type refusal struct {
 	Status int
 	Title  string `json:"title"`
 	Detail string `json:"detail"`
-	First  uint64 `json:"first"` // of 410 of the event feed
+	First  uint64 `json:"first"` // of 410 of the event feed, as is the next
+	Store  string `json:"store"`
 	Errors []struct {
 		Field  string `json:"field"`
 		Detail string `json:"detail"`

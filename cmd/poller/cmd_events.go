@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +24,8 @@ func (p *program) eventsCommand() *cobra.Command {
 		Long: `Show what happened to orders, in order of number, one event a line.
 
 Without --after the oldest events still kept come first. With -o json each line
-is the event as the API shows it.`,
+is the event as the API shows it. --follow goes on after a restart of the daemon
+where it was: no event is missed, none is shown twice.`,
 		Example: examples("poller events --limit 20", "poller events --after 4711 --follow -o json"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 0 {
@@ -36,7 +39,7 @@ is the event as the API shows it.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&after, "after", "", "only those after this `NUMBER`")
+	f.StringVar(&after, "after", "", "only those after this `NUMBER`, or this next of the feed")
 	f.BoolVarP(&follow, "follow", "f", false, "go on with new ones as they come")
 	f.IntVar(&limit, "limit", 0, "at most so many; 0: all")
 	return cmd
@@ -51,21 +54,15 @@ func (p *program) readEvents(ctx context.Context, c *client, after string, follo
 		}
 		after = strconv.FormatUint(first-1, 10)
 	}
+	wait := "" // the first answer comes at once: from then on after names the store too
 	for n := 0; ; {
-		q := url.Values{"after": {after}, "limit": {"1000"}}
+		size := 1000
 		if limit > 0 {
-			q.Set("limit", strconv.Itoa(min(1000, limit-n)))
+			size = min(size, limit-n)
 		}
-		if follow {
-			q.Set("wait", "60s")
-		}
-		b, err := c.call(ctx, http.MethodGet, "/v1/events?"+q.Encode(), nil)
+		got, err := p.eventPage(ctx, c, after, wait, size)
 		if err != nil {
-			return err
-		}
-		var got page
-		if err := json.Unmarshal(b, &got); err != nil {
-			return fmt.Errorf("%s: an answer that this version does not understand: %w", c.where, err)
+			return explainGone(err)
 		}
 		for _, item := range got.Items {
 			if err := p.printEvent(item); err != nil {
@@ -79,7 +76,60 @@ func (p *program) readEvents(ctx context.Context, c *client, after string, follo
 		if got.Next != nil {
 			after = *got.Next
 		}
+		if follow {
+			wait = "60s"
+		}
 	}
+}
+
+// How long a daemon that was there is given before it is asked again.
+const (
+	firstRetry = 200 * time.Millisecond
+	lastRetry  = 10 * time.Second
+)
+
+// eventPage reads one page. While it waits for events it outlives a restart of
+// the daemon: nothing was printed of an answer that did not come, so that the
+// same question again misses nothing and shows nothing twice.
+func (p *program) eventPage(ctx context.Context, c *client, after, wait string, limit int) (page, error) {
+	q := url.Values{"after": {after}, "limit": {strconv.Itoa(limit)}}
+	if wait != "" {
+		q.Set("wait", wait)
+	}
+	told := false
+	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
+		b, err := c.call(ctx, http.MethodGet, "/v1/events?"+q.Encode(), nil)
+		if err == nil {
+			var got page
+			if err := json.Unmarshal(b, &got); err != nil {
+				return page{}, fmt.Errorf("%s: an answer that this version does not understand: %w", c.where, err)
+			}
+			return got, nil
+		}
+		if wait == "" || !passing(err) || ctx.Err() != nil {
+			return page{}, err
+		}
+		if !told && pause > firstRetry { // a restart is often over by then
+			told = true
+			fmt.Fprintln(p.stderr, "poller: "+printable(err.Error())+"; trying again")
+		}
+		select {
+		case <-ctx.Done():
+			return page{}, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// passing reports whether an error may go away when the daemon is back: there
+// was no answer, or one that says so.
+func passing(err error) bool {
+	var off *unanswered
+	if errors.As(err, &off) {
+		return true
+	}
+	r, ok := asRefusal(err)
+	return ok && (r.Status == http.StatusBadGateway || r.Status == http.StatusServiceUnavailable || r.Status == http.StatusGatewayTimeout)
 }
 
 func (p *program) printEvent(item json.RawMessage) error {

@@ -18,7 +18,7 @@ import (
 func (p *program) orderCommand() *cobra.Command {
 	return group("order", "Submit, look at and end orders",
 		p.orderSubmit(), p.orderList(), p.orderShow(), p.orderHistory(),
-		p.orderDeadline(), p.orderCancel(), p.orderPoll(), p.orderFile(),
+		p.orderDeadline(), p.orderCancel(), p.orderErase(), p.orderPoll(), p.orderFile(),
 	)
 }
 
@@ -225,19 +225,47 @@ func (p *program) orderCancel() *cobra.Command {
 	return &cobra.Command{
 		Use: "cancel ORDER...", Short: "Cancel orders in processing", Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var failed []error
-			for _, id := range args {
-				err := show(cmd.Context(), p, http.MethodPost, orderPath(id)+"/cancel", nil, func(o order.View) error {
+			return forEach(args, func(id string) error {
+				return show(cmd.Context(), p, http.MethodPost, orderPath(id)+"/cancel", nil, func(o order.View) error {
 					_, err := fmt.Fprintf(p.stdout, "%s: %s\n", printable(o.OrderID), o.State)
 					return err
 				})
-				if err != nil {
-					failed = append(failed, fmt.Errorf("%s: %w", id, err))
-				}
-			}
-			return errors.Join(failed...)
+			})
 		},
 	}
+}
+
+func (p *program) orderErase() *cobra.Command {
+	return &cobra.Command{
+		Use: "erase ORDER...", Short: "Erase a buyer's data, for good", Args: cobra.MinimumNArgs(1),
+		Long: `Erase a buyer's data of orders that have ended: files, texts, failure and
+metadata. Nothing brings them back. The id answers 410 until orders.retention is
+over; events keep their numbers, types and times.
+
+Copies elsewhere are yours to look after: backups made before, databases that
+"poller restore" kept, what the platform was sent, and the seller's own. "poller
+compact" takes what was erased out of the database file's free space too.`,
+		Example: examples("poller order erase o-1", "poller order cancel o-1 && poller order erase o-1   # one still in processing"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return forEach(args, func(id string) error {
+				return show(cmd.Context(), p, http.MethodDelete, orderPath(id), nil, func(struct{}) error {
+					_, err := fmt.Fprintf(p.stdout, "%s: erased\n", printable(id))
+					return err
+				})
+			})
+		},
+	}
+}
+
+// forEach does something with each order; an error does not hold up the others.
+func forEach(ids []string, do func(id string) error) error {
+	var failed []error
+	for _, id := range ids {
+		if err := do(id); err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", id, err))
+		}
+	}
+	return errors.Join(failed...)
 }
 
 func (p *program) orderPoll() *cobra.Command {

@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 
 	"poller/order"
 )
@@ -148,24 +146,12 @@ func (p *program) submitTotal(l *submitLine) error {
 // withProgress shows on a terminal how much of the file has been read; done takes the bar away.
 func (p *program) withProgress(ctx context.Context, in io.Reader) (r io.Reader, done func()) {
 	f, isFile := in.(*os.File)
-	if !isFile || !isTerminal(p.stderr) {
+	if !isFile {
 		return in, func() {}
 	}
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() {
 		return in, func() {}
 	}
-	bars := mpb.NewWithContext(ctx, mpb.WithOutput(p.stderr))
-	bar := bars.AddBar(info.Size(),
-		mpb.PrependDecorators(decor.Name("submitting "), decor.CountersKibiByte("% .1f / % .1f")),
-		mpb.AppendDecorators(decor.Percentage(), decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)),
-	)
-	counted, err := bar.ProxyReader(struct{ io.Reader }{in}) // closing is up to who opened the file
-	if err != nil {
-		return in, func() {}
-	}
-	return counted, func() {
-		bar.Abort(false) // it may be complete already; then this does nothing
-		bars.Wait()
-	}
+	return p.withBar(ctx, "submitting", in, info.Size())
 }

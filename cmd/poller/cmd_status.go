@@ -19,6 +19,10 @@ func (p *program) statusCommand() *cobra.Command {
 		Held          int64      `json:"held"`
 		ClockDoubted  bool       `json:"clock_doubted"`
 		DiskFreeBytes *int64     `json:"disk_free_bytes"`
+		Webhook       struct {
+			Pending int64 `json:"pending"`
+			Dead    int64 `json:"dead"`
+		} `json:"webhook"`
 	}
 	return &cobra.Command{
 		Use: "status", Short: "Show how the daemon is", Args: cobra.NoArgs,
@@ -32,9 +36,13 @@ func (p *program) statusCommand() *cobra.Command {
 				if s.DiskFreeBytes != nil {
 					free = humanBytes(*s.DiskFreeBytes)
 				}
+				webhook := strconv.FormatInt(s.Webhook.Pending, 10) + " pending"
+				if n := s.Webhook.Dead; n > 0 {
+					webhook += fmt.Sprintf(`, %d set aside until "poller webhook replay"`, n)
+				}
 				return p.printFields(
 					"version", s.Version, "store", s.Store, "started", showTime(s.StartedAt), "sweep", sweep,
-					"held orders", strconv.FormatInt(s.Held, 10), "disk free", free,
+					"held orders", strconv.FormatInt(s.Held, 10), "disk free", free, "webhook", webhook,
 					"clock", yesNo(s.ClockDoubted, `doubted: deadlines and retention rest until "poller clock confirm"`),
 				)
 			})

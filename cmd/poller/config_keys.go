@@ -5,12 +5,15 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"poller/order"
+	"poller/outbox"
+	"poller/results"
 )
 
 // A key is one key of config.yaml: where its value goes, how it is read, shown
@@ -22,8 +25,6 @@ type key struct {
 	live bool
 	// secret: its value is shown nowhere.
 	secret bool
-	// later: its part does not exist yet. Only the default is accepted, so that nobody relies on what isn't there.
-	later bool
 }
 
 // keys lists every key of the file, bound to c. It is the only such list: what
@@ -32,7 +33,6 @@ func (c *Config) keys() []key {
 	const longest = 3650 * day
 	live := func(path string, v value) key { return key{path: path, value: v, live: true} }
 	restart := func(path string, v value) key { return key{path: path, value: v} }
-	later := func(k key) key { k.later = true; return k }
 	secret := func(k key) key { k.secret = true; return k }
 
 	return []key{
@@ -77,8 +77,8 @@ func (c *Config) keys() []key {
 		live("results.max_per_order", bytesValue{&c.Results.MaxPerOrder, 1}),
 		live("results.max_per_seller", bytesValue{&c.Results.MaxPerSeller, 1}),
 
-		later(restart("uploads.listen", text{&c.Uploads.Listen, anyText})),
-		later(restart("uploads.public_url", text{&c.Uploads.PublicURL, anyText})),
+		restart("uploads.listen", text{&c.Uploads.Listen, checkUploadsListen}),
+		restart("uploads.public_url", text{&c.Uploads.PublicURL, checkPublicURL}),
 
 		restart("secrets.key_file", path{&c.Secrets.KeyFile, false}),
 
@@ -90,8 +90,8 @@ func (c *Config) keys() []key {
 
 		restart("metrics.listen", text{&c.Metrics.Listen, checkTCPListen}),
 
-		secret(later(live("webhook.url", text{&c.Webhook.URL, anyText}))),
-		secret(later(live("webhook.secrets", list[string]{&c.Webhook.Secrets, "a list of strings", parseText, strings.Clone}))),
+		secret(live("webhook.url", text{&c.Webhook.URL, checkWebhookURL})),
+		secret(live("webhook.secrets", list[string]{&c.Webhook.Secrets, "a list of secrets, whsec_…", parseSecret, strings.Clone})),
 		live("webhook.events", list[string]{&c.Webhook.Events, "a list of " + endEventNames(), parseEndEvent, strings.Clone}),
 
 		live("log.level", text{&c.Log.Level, oneOf("debug", "info", "warn", "error")}),
@@ -129,8 +129,6 @@ func Diff(old, now *Config) []change {
 
 // The rules of single values. They say what is wanted; what was found is added by who reports.
 
-func anyText(string) error { return nil }
-
 func notEmpty(s string) error {
 	if strings.TrimSpace(s) == "" {
 		return errors.New("must not be empty")
@@ -153,13 +151,36 @@ func checkBucket(s string) error {
 	case s == "", found && scheme == "file" && rest != "":
 		return nil
 	case found && scheme == "s3":
-		return errNotYet
+		_, err := results.ParseS3(s)
+		return err
 	}
-	return errors.New("want file://FOLDER")
+	return errors.New("want file://FOLDER or s3://BUCKET?region=REGION&endpoint=URL")
 }
 
-// errNotYet refuses a key whose part does not exist yet.
-var errNotYet = errors.New("not in this version yet")
+// checkUploadsListen takes what sellers are to reach through a proxy.
+func checkUploadsListen(s string) error {
+	if s == "" {
+		return nil
+	}
+	return checkTCPListen(s)
+}
+
+func checkPublicURL(s string) error {
+	if u, err := url.Parse(s); s == "" || err == nil && u.Scheme == "https" && u.Hostname() != "" && u.User == nil && u.RawQuery == "" && !u.ForceQuery && u.Fragment == "" {
+		return nil
+	}
+	return errors.New("want https://HOST, with or without a path")
+}
+
+func checkWebhookURL(s string) error {
+	if u, err := url.Parse(s); s == "" || err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" && u.Fragment == "" {
+		return nil
+	}
+	return errors.New("want https://HOST/PATH")
+}
+
+// parseSecret says of a webhook's secret no more than what is wrong with it.
+func parseSecret(s string) (string, error) { return s, outbox.CheckSecret(s) }
 
 func checkListen(s string) error {
 	if file, ok := strings.CutPrefix(s, "unix:"); ok {
@@ -184,8 +205,6 @@ func checkTCPListen(s string) error {
 	}
 	return nil
 }
-
-func parseText(s string) (string, error) { return s, notEmpty(s) }
 
 func parsePort(s string) (int, error) {
 	n, err := strconv.ParseUint(s, 10, 16)

@@ -209,11 +209,7 @@ func (r *reader) value(n *yaml.Node) {
 		r.report(n, "has no value; leave the key out for its default")
 		return
 	}
-	was := r.key.String()
 	r.key.read(r, n)
-	if r.key.later && r.key.String() != was {
-		r.report(n, errNotYet.Error())
-	}
 }
 
 // scalar returns the text of a scalar, expanded. want says in words what it

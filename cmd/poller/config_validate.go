@@ -39,13 +39,19 @@ func (c *Config) resolve(dir string) {
 	}
 	if folder, ok := strings.CutPrefix(c.Results.Bucket, "file://"); ok {
 		c.Results.Bucket = "file://" + inDir(dir, folder)
-	} else {
+	} else if c.Results.Bucket == "" {
 		c.Results.Bucket = "file://" + filepath.Join(c.DataDir, "results")
 	}
 }
 
-// resultsDir is the folder of results.bucket.
-func (c *Config) resultsDir() string { return strings.TrimPrefix(c.Results.Bucket, "file://") }
+// resultsDir is the folder of results.bucket; empty: results are kept in S3.
+func (c *Config) resultsDir() string {
+	folder, ok := strings.CutPrefix(c.Results.Bucket, "file://")
+	if !ok {
+		return ""
+	}
+	return folder
+}
 
 // validate judges what several keys must agree on, and the files that they
 // name. Values that were not acceptable by themselves are still the defaults.
@@ -88,6 +94,24 @@ func (r *reader) validateListeners(c *Config) {
 	}
 	if len(c.Webhook.Events) == 0 {
 		r.blame("must not be empty", "webhook.events")
+	}
+	if c.Webhook.URL != "" && len(c.Webhook.Secrets) == 0 {
+		r.blame("needs a secret to sign with: webhook.secrets is empty", "webhook.url", "webhook.secrets")
+	}
+	r.validateUploads(c)
+}
+
+func (r *reader) validateUploads(c *Config) {
+	switch u := c.Uploads; {
+	case u.Listen == "" && u.PublicURL == "":
+	case c.resultsDir() == "":
+		r.blame("not needed with results in S3: sellers PUT files there", "uploads.listen", "uploads.public_url")
+	case u.Listen == "" || u.PublicURL == "":
+		r.blame("uploads.listen and uploads.public_url need each other", "uploads.listen", "uploads.public_url")
+	case u.Listen == c.API.Listen || u.Listen == c.Metrics.Listen:
+		if _, port, _ := net.SplitHostPort(u.Listen); port != "0" {
+			r.blame("is the address of another listener", "uploads.listen")
+		}
 	}
 }
 

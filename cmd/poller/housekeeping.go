@@ -30,6 +30,8 @@ type keptStore interface {
 	Deleted(ctx context.Context, keys []string) error
 	// Named reports whether an order owns the file.
 	Named(ctx context.Context, key string) (bool, error)
+	// Restored says which backup the database was restored from, and when; zero: none.
+	Restored() (backupAt, restoredAt time.Time)
 }
 
 // keptFiles is what housekeeping needs of the result store.
@@ -137,7 +139,12 @@ func (h *housekeeping) deleteOrphans(ctx context.Context, now time.Time) error {
 	if since := now.Sub(h.orphansAt); !h.orphansAt.IsZero() && since >= 0 && since < orphanInterval {
 		return nil
 	}
-	n, err := h.files.SweepOrphans(ctx, now.Add(-orphanAge), h.store.Named)
+	before := now.Add(-orphanAge)
+	// The orders of files younger than a backup may come back to them (SPEC §6).
+	if backupAt, restoredAt := h.store.Restored(); !restoredAt.IsZero() && now.Before(restoredAt.Add(h.config().Orders.Retention)) && backupAt.Before(before) {
+		before = backupAt
+	}
+	n, err := h.files.SweepOrphans(ctx, before, h.store.Named)
 	if n > 0 {
 		h.log.Info("files that no order names deleted", zap.Int("files", n))
 	}

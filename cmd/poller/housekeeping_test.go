@@ -23,6 +23,7 @@ type keptFake struct {
 
 	expireBefore, trimBefore, orphansBefore time.Time
 	trimMax                                 int64
+	backupAt, restoredAt                    time.Time
 	removed                                 []string
 	orphanSweeps                            int
 }
@@ -51,6 +52,8 @@ func (k *keptFake) Deleted(_ context.Context, keys []string) error {
 }
 
 func (k *keptFake) Named(_ context.Context, key string) (bool, error) { return k.owned[key], nil }
+
+func (k *keptFake) Restored() (backupAt, restoredAt time.Time) { return k.backupAt, k.restoredAt }
 
 func (k *keptFake) Remove(_ context.Context, keys ...string) error {
 	k.removed = append(k.removed, keys...)
@@ -130,5 +133,29 @@ func TestHousekeepingStoreBroken(t *testing.T) {
 	k := &keptFake{expireErr: order.ErrBroken}
 	if err := newHousekeeping(k, &now, &doubted).run(t.Context()); !errors.Is(err, order.ErrBroken) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// SPEC §6: files younger than a backup are kept for orders.retention after its restore, since their orders may come back to them.
+func TestFilesYoungerThanARestoredBackupAreKept(t *testing.T) {
+	now, doubted := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC), false
+	restored := now.Add(-29 * day)
+	for name, c := range map[string]struct {
+		backup, restored, want time.Time
+	}{
+		"never restored":                   {want: now.Add(-orphanAge)},
+		"within retention":                 {restored.Add(-day), restored, restored.Add(-day)},
+		"retention is over":                {restored.Add(-5 * day), restored.Add(-2 * day), now.Add(-orphanAge)},
+		"the backup is younger than a day": {now.Add(-time.Hour), now, now.Add(-orphanAge)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := &keptFake{backupAt: c.backup, restoredAt: c.restored}
+			if err := newHousekeeping(k, &now, &doubted).once(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if !k.orphansBefore.Equal(c.want) {
+				t.Errorf("files from before %v were looked at, want %v", k.orphansBefore, c.want)
+			}
+		})
 	}
 }

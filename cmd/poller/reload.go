@@ -61,6 +61,10 @@ func (a *app) tryReload() error {
 	if err != nil {
 		return err
 	}
+	webhook, err := outboxConfig(now)
+	if err != nil {
+		return err
+	}
 	tokens, _, err := loadTokens(a.started.API.TokenFile)
 	if err != nil {
 		return err
@@ -71,8 +75,12 @@ func (a *app) tryReload() error {
 	if err := a.scheduler.Reload(schedulerConfig(now)); err != nil {
 		return err
 	}
+	if err := a.outbox.Reload(webhook); err != nil {
+		return err
+	}
 	// ... then what cannot.
 	a.fetcher.Reload(options)
+	a.store.SetWebhookEvents(webhookEvents(now))
 	a.tokens.Store(&tokens)
 	a.log.set(now)
 	was := a.live.Swap(now)

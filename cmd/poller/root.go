@@ -117,7 +117,8 @@ address and token from the same config.yaml, or from POLLER_URL
 	root.AddCommand(
 		p.serveCommand(), p.checkConfigCommand(), p.demoCommand(), p.statusCommand(),
 		p.sellerCommand(), p.orderCommand(), p.sweepCommand(), p.eventsCommand(),
-		p.heldCommand(), p.clockCommand(), p.versionCommand(),
+		p.heldCommand(), p.clockCommand(), p.webhookCommand(),
+		p.backupCommand(), p.restoreCommand(), p.compactCommand(), p.rotateKeyCommand(), p.versionCommand(),
 	)
 	return root
 }

@@ -35,6 +35,7 @@ func (p *program) serve(ctx context.Context) error {
 	if err := harden(); err != nil {
 		return err
 	}
+	leanMemory(p.env)
 	hangup := make(chan os.Signal, 1) // from the start: uncaught, it would end the program
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
