@@ -30,8 +30,12 @@ func (t *txn) check(x *stored, d *order.Decision) error {
 	return nil
 }
 
-// belongsToAnother reports whether a result file is another order's. A damaged claim is somebody's.
+// belongsToAnother reports whether a result file is another order's. A damaged claim is somebody's,
+// and a file that is to be deleted was.
 func (t *txn) belongsToAnother(key string, ref order.Ref) bool {
+	if t.bucket(bTrash).Get([]byte(key)) != nil {
+		return true
+	}
 	d, found, ok := t.get(bObjects, []byte(key))
 	if !found {
 		return false
@@ -40,7 +44,7 @@ func (t *txn) belongsToAnother(key string, ref order.Ref) bool {
 }
 
 // apply writes what follows from a decision about x, which check has passed:
-// order, events, outbox rows, claims and indexes, all in this transaction. d.Order is then as written.
+// order, events, outbox row, claims and indexes, all in this transaction. d.Order is then as written.
 func (t *txn) apply(x *stored, d *order.Decision) {
 	n := &d.Order
 	// These can't be decided.
@@ -85,14 +89,11 @@ func (t *txn) tell(x *stored, events []order.Event) (end uint64) {
 	return end
 }
 
-// event records one event, and its outbox row if the webhook is to be told.
+// event records one event.
 func (t *txn) event(ev *order.Event) uint64 {
 	t.counters.events++
 	key := numberKey(t.counters.events)
 	t.put(bEvents, key, encodeEvent(t.encoder(), ev))
-	if t.webhook[ev.Type] {
-		t.put(bOutbox, key, encodeOutbox(t.encoder(), ev))
-	}
 	return t.counters.events
 }
 
@@ -106,11 +107,13 @@ func (t *txn) end(x *stored, n *order.Order, event uint64) {
 	t.delete(bHot, key)
 	t.put(bEnded, key, encodeEnded(n, &out, &x.told))
 	t.mark(bEnds, endsKey(n.EndedAt, n.Ref))
-	for _, k := range n.Result.Keys() {
-		e := t.encoder()
-		e.uint(uint64(n.Ref.Seller))
-		e.uint(n.Ref.Order)
-		t.put(bObjects, []byte(k), e)
+	keys := n.Result.Keys()
+	for _, k := range keys {
+		t.claim(k, n.Ref)
+	}
+	t.endUploads(n.Ref, keys)
+	if event != 0 && t.webhook[endEvent(n.State)] {
+		t.queue(event, n.Ref, n.EndedAt)
 	}
 	// A damaged name stays as it is: nothing is known of it.
 	if name, err := t.reader().name(n.RemoteID); err == nil && name.active == n.Ref.Order {

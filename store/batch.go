@@ -91,7 +91,7 @@ func (w *batchWriter) decide(c *order.Change, x *stored) order.Decision {
 	return d
 }
 
-// Named reports whether an order owns this file of the result store.
+// Named reports whether an order owns this file of the result store: as part of its result, or, while it is in processing, as an upload slot.
 func (s *Store) Named(ctx context.Context, key string) (named bool, err error) {
 	if key == "" {
 		return false, nil

@@ -50,7 +50,7 @@ func openFile(o *Options) (*bolt.DB, error) {
 // checkUnused checks the pages of the file while no daemon has it.
 func checkUnused(path string) error {
 	// Opened for reading, bbolt takes the lock and looks at nothing but the head.
-	reading, err := bolt.Open(path, 0, &bolt.Options{ReadOnly: true, Timeout: lockWait, NoStatistics: true})
+	reading, err := openReading(path)
 	if err != nil {
 		return inUse(path, err)
 	}
@@ -59,9 +59,13 @@ func checkUnused(path string) error {
 
 func inUse(path string, err error) error {
 	if errors.Is(err, bolterrors.ErrTimeout) {
-		return fmt.Errorf("%w: another daemon uses %s; stop it first", ErrInUse, path)
+		return errInUse(path)
 	}
 	return err
+}
+
+func errInUse(path string) error {
+	return fmt.Errorf("%w: another daemon uses %s; stop it first", ErrInUse, path)
 }
 
 // mayCreate says no, and why, unless this is a first start.
@@ -142,23 +146,11 @@ func encodeHead(format uint64, since, id string) encoder {
 	return e
 }
 
-// openBolt opens the file with the options that the measurements ask for:
-// the free list is found at start instead of written at every commit, and the
-// map is large from the first, so that its growth seldom waits for readers.
-func openBolt(path string, o *Options) (db *bolt.DB, err error) {
-	defer func() {
-		// bbolt panics on pages that contradict each other.
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %s: %v; restore it from a backup", errDamaged, path, p)
-		}
-	}()
-	return bolt.Open(path, 0o600, &bolt.Options{
-		Timeout:         lockWait,
-		NoFreelistSync:  true,
-		FreelistType:    bolt.FreelistMapType,
-		InitialMmapSize: o.MapSize,
-		NoStatistics:    true,
-	})
+// renamedHead returns the head of tx with another id.
+func renamedHead(tx *bolt.Tx, id string) []byte {
+	d, _ := open(bMeta.seed, keyFormat, tx.Bucket(bMeta.name).Get(keyFormat))
+	e := encodeHead(d.uint(), d.string(), id)
+	return e.seal(bMeta.seed, keyFormat)
 }
 
 // readHead checks that the file is ours and of a format that we know, and returns the store's id.

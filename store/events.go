@@ -45,10 +45,8 @@ func (s *Store) EventsChanged() <-chan struct{} {
 func (s *Store) Events(ctx context.Context, after uint64, limit int) ([]order.Event, error) {
 	var list []order.Event
 	err := s.view(ctx, func(tx *bolt.Tx) error {
-		// Asked within the transaction: what it sees is at least as new.
-		first, last := s.EventRange()
-		if after > last || after+1 < first {
-			return &GoneError{First: first}
+		if err := s.checkKept(after); err != nil {
+			return err
 		}
 		r := s.reader(tx)
 		c := tx.Bucket(bEvents.name).Cursor()
@@ -61,6 +59,15 @@ func (s *Store) Events(ctx context.Context, after uint64, limit int) ([]order.Ev
 		return nil
 	})
 	return list, err
+}
+
+// checkKept returns a *GoneError if what comes after a number can't be given out. It is asked within a
+// transaction: what that sees is at least as new.
+func (s *Store) checkKept(after uint64) error {
+	if first, last := s.EventRange(); after > last || after+1 < first {
+		return &GoneError{First: first}
+	}
+	return nil
 }
 
 // event decodes an event and fills in what others know: the seller's id, the order that ended.
@@ -103,7 +110,7 @@ func (s *Store) History(ctx context.Context, id string) (list []order.Event, err
 			ev.Ref, ev.OrderID, ev.SellerID = x.Ref, x.ID, x.SellerID
 			list = append(list, ev)
 		}
-		add(order.Event{Number: x.cold.submitted, Type: order.EventSubmitted, At: x.SubmittedAt})
+		add(order.Event{Number: x.cold.submitted, Type: order.EventSubmitted, At: x.SubmittedAt, Erased: x.Erased})
 		prefix := refKey(x.Ref)
 		c := tx.Bucket(bHistory.name).Cursor()
 		for k, v := c.Seek(prefix); k != nil && hasPrefix(k, prefix); k, v = c.Next() {
@@ -123,11 +130,7 @@ func (s *Store) History(ctx context.Context, id string) (list []order.Event, err
 			}
 		}
 		if x.Ended() {
-			ev := order.Event{Number: x.ended.event, Type: endEvent(x.State), At: x.EndedAt, Erased: x.Erased}
-			if !x.Erased {
-				ev.Order = &x.Order
-			}
-			add(ev)
+			add(x.endEvent())
 		}
 		slices.SortFunc(list, func(a, b order.Event) int { return cmp.Compare(a.Number, b.Number) })
 		return nil
@@ -136,6 +139,17 @@ func (s *Store) History(ctx context.Context, id string) (list []order.Event, err
 		return nil, err
 	}
 	return list, nil
+}
+
+// endEvent returns the event that told of an order's end, from the order alone: the feed may have lost it.
+func (x *stored) endEvent() order.Event {
+	ev := order.Event{
+		Number: x.ended.event, Type: endEvent(x.State), Ref: x.Ref, OrderID: x.ID, SellerID: x.SellerID, At: x.EndedAt, Erased: x.Erased,
+	}
+	if !x.Erased {
+		ev.Order = &x.Order
+	}
+	return ev
 }
 
 // endEvent is the type of the event that tells of this end.

@@ -59,6 +59,12 @@ var decoders = map[string]func(d *decoder) (again []byte, ok bool){
 		e := encodeEvent(newEncoder(0), &ev)
 		return e.b, ok
 	},
+	"delivery": func(d *decoder) ([]byte, bool) {
+		var x delivery
+		ok := x.decode(d)
+		e := x.encode(newEncoder(0))
+		return e.b, ok
+	},
 	"health": func(d *decoder) ([]byte, bool) {
 		h, ok := decodeHealth(d)
 		e := encodeHealth(newEncoder(0), &h)
@@ -87,6 +93,9 @@ func FuzzRecords(f *testing.F) {
 	f.Add(end.b)
 	ev := encodeEvent(newEncoder(0), &order.Event{Type: order.EventProgress, Progress: o.Progress, Message: "m", OrderID: "o", At: testNow})
 	f.Add(ev.b)
+	row := delivery{ref: o.Ref, attempts: 3, queuedAt: testNow, dueAt: testNow.Add(time.Hour)}
+	out := row.encode(newEncoder(0))
+	f.Add(out.b)
 	sw := encodeSweep(&order.Sweep{Tick: 1, Outcomes: map[order.Outcome]int64{order.Timeout: 3}})
 	f.Add(sw.b)
 	fuse := encodeFuse(&order.Fuse{Losers: map[uint32]time.Time{3: testNow}})

@@ -10,13 +10,15 @@ import (
 	"os"
 )
 
-// Errors of Open; they are wrapped with what they are about and what to do.
+// Errors of Open, Restore, Compact and RotateKey; they are wrapped with what they are about and what to do.
 var (
 	ErrInUse    = errors.New("the database is in use")            // another daemon has it (GUARANTEES, G10)
 	ErrMissing  = errors.New("the database is missing")           // and this is no first start (G8)
 	ErrForeign  = errors.New("not a poller database")             // empty, cut, or somebody else's (G8)
 	ErrNewer    = errors.New("the database is of a newer poller") // the version needed is named (G8)
 	ErrKey      = errors.New("the key file does not fit")         // missing, damaged, or another's (G8)
+	ErrBackup   = errors.New("this is a backup")                  // and must be restored, not opened
+	ErrExists   = errors.New("there is a database already")       // and Restore was not forced
 	errDamaged  = errors.New("the database file is damaged")      // bbolt's own pages
 	errNotFirst = errors.New("the folder is not empty")           // so this is no first start
 )

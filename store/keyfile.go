@@ -24,8 +24,31 @@ const keyFileHeader = "poller-key-1"
 // maxKeyFile bounds, in bytes, what is read of a key file.
 const maxKeyFile = 1 << 20
 
-// readKeyFile returns the cipher of the key file; a missing file is fs.ErrNotExist.
-func readKeyFile(path string) (tink.AEAD, error) {
+// headerKey is what is in a key file: it seals with the primary key, and opens with all.
+type headerKey struct {
+	tink.AEAD
+	keys *keyset.Handle
+}
+
+func newHeaderKey(h *keyset.Handle) (*headerKey, error) {
+	cipher, err := aead.New(h)
+	if err != nil {
+		return nil, err
+	}
+	return &headerKey{cipher, h}, nil
+}
+
+// id names the primary key; it is no secret.
+func (k *headerKey) id() string {
+	p, err := k.keys.Primary()
+	if err != nil {
+		return "" // a keyset without one makes no cipher
+	}
+	return fmt.Sprintf("%08x", p.KeyID())
+}
+
+// readKeyFile returns the keys of the key file; a missing file is fs.ErrNotExist.
+func readKeyFile(path string) (*headerKey, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -55,42 +78,45 @@ func readKeyFile(path string) (tink.AEAD, error) {
 	if err != nil {
 		return nil, bad("holds no keys") // the error of the library might tell what it holds
 	}
-	return aead.New(h)
+	return newHeaderKey(h)
 }
 
 func keyFileSum(encoded string) string {
 	return fmt.Sprintf("%08x", crc32.Checksum([]byte(encoded), castagnoli))
 }
 
-// makeKeyFile makes a new key file, whole or not at all, and returns its cipher.
-func makeKeyFile(path string) (tink.AEAD, error) {
+// makeKeyFile makes a new key file, whole or not at all, and returns its key.
+func makeKeyFile(path string) (*headerKey, error) {
 	h, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
 	if err != nil {
 		return nil, err
 	}
-	var raw bytes.Buffer
-	if err := insecurecleartextkeyset.Write(h, keyset.NewBinaryWriter(&raw)); err != nil {
-		return nil, err
-	}
-	text := base64.StdEncoding.EncodeToString(raw.Bytes())
-	line := keyFileHeader + " " + text + " " + keyFileSum(text) + "\n"
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
+	if err := writeKeyFile(h, path, publish); err != nil {
+		return nil, fmt.Errorf("make key file: %w", err)
+	}
+	return newHeaderKey(h)
+}
+
+// writeKeyFile writes a key file under another name, and has put give it its own when it is complete and synced.
+func writeKeyFile(h *keyset.Handle, path string, put func(temp, path string) error) error {
+	var raw bytes.Buffer
+	if err := insecurecleartextkeyset.Write(h, keyset.NewBinaryWriter(&raw)); err != nil {
+		return err
+	}
+	text := base64.StdEncoding.EncodeToString(raw.Bytes())
 	temp, err := os.CreateTemp(filepath.Dir(path), tempPattern)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer os.Remove(temp.Name())
-	_, err = temp.WriteString(line) // CreateTemp made it 0600
-	err = errors.Join(err, temp.Sync(), temp.Close())
-	if err != nil {
-		return nil, fmt.Errorf("make key file: %w", err)
+	_, err = temp.WriteString(keyFileHeader + " " + text + " " + keyFileSum(text) + "\n") // CreateTemp made it 0600
+	if err := errors.Join(err, temp.Sync(), temp.Close()); err != nil {
+		return err
 	}
-	if err := publish(temp.Name(), path); err != nil {
-		return nil, fmt.Errorf("make key file: %w", err)
-	}
-	return aead.New(h)
+	return put(temp.Name(), path)
 }
 
 // tempPattern names files that are not in place yet; a crash may leave one behind.
@@ -120,4 +146,15 @@ func syncDir(dir string) error {
 // headerContext is what a sealed header value is bound to: it opens nowhere else.
 func headerContext(sellerID, name string) []byte {
 	return []byte(sellerID + "\x00" + name)
+}
+
+// sealID makes the record that tells whether a key is the one that the store's headers are sealed with.
+func sealID(key *headerKey, id string) ([]byte, error) {
+	sealed, err := key.Encrypt([]byte(id), headerContext(id, ""))
+	if err != nil {
+		return nil, err
+	}
+	e := newEncoder(len(sealed) + 16)
+	e.string(string(sealed))
+	return e.seal(bMeta.seed, keyCheck), nil
 }

@@ -27,7 +27,7 @@ const (
 var (
 	buckets []*bucket
 
-	bMeta    = newBucket("meta", fillRandom)      // "format", "counters", "counters2", "fuse", "keycheck"
+	bMeta    = newBucket("meta", fillRandom)      // "format", "counters", "counters2", "fuse", "keycheck", "backup", "restored"
 	bSellers = newBucket("sellers", fillRandom)   // id -> seller
 	bNumbers = newBucket("numbers", fillAppended) // seller number -> id; stays when the seller goes
 	bHealth  = newBucket("health", fillWithin)    // seller number -> health
@@ -40,9 +40,13 @@ var (
 	bEvents  = newBucket("events", fillAppended)  // number -> event
 	bHistory = newBucket("history", fillWithin)   // ref, number -> copy of a trouble or recovered event
 	bObjects = newBucket("objects", fillRandom)   // result key -> ref of its owner
-	bOutbox  = newBucket("outbox", fillAppended)  // event number -> delivery state
+	bOutbox  = newBucket("outbox", fillAppended)  // event number -> delivery that is pending and was never tried
 	bSweeps  = newBucket("sweeps", fillAppended)  // id -> sweep
 	bTrash   = newBucket("trash", fillRandom)     // result key -> nothing: file to be deleted
+	bDead    = newBucket("dead", fillWithin)      // event number -> delivery that is set aside
+	bTried   = newBucket("tried", fillWithin)     // event number -> delivery that is pending, and was tried or replayed
+	bDue     = newBucket("due", fillWithin)       // kind, time, event number -> nothing: those of bTried in order of time
+	bUploads = newBucket("uploads", fillWithin)   // ref, result key -> size of an upload slot; while processing
 )
 
 func newBucket(name string, fill float64) *bucket {
@@ -58,6 +62,8 @@ var (
 	keyCounters2 = []byte("counters2")
 	keyFuse      = []byte("fuse")
 	keyCheck     = []byte("keycheck")
+	keyBackup    = []byte("backup")   // in a backup only: when it was made, and of which key
+	keyRestored  = []byte("restored") // in a restored database: from what, and when
 )
 
 const (

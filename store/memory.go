@@ -56,6 +56,9 @@ type memory struct {
 	states map[order.State]int64
 	held   int64
 	active int // sellers with orders in processing
+
+	pending, dead int64     // deliveries
+	oldest        time.Time // since when a pending one waits; zero: there is none
 }
 
 // load fills memory from the file: one pass over the orders' keys and ends.
@@ -146,6 +149,12 @@ func (s *Store) load(ctx context.Context, tx *bolt.Tx) error {
 	if err == nil {
 		err = scan(bHeld, func([]byte, []byte) { m.held++ })
 	}
+	for b, n := range map[*bucket]*int64{bOutbox: &m.pending, bTried: &m.pending, bDead: &m.dead} {
+		if err == nil {
+			err = scan(b, func([]byte, []byte) { *n++ })
+		}
+	}
+	m.oldest = s.outbox(tx).oldest()
 	return err
 }
 

@@ -1,7 +1,10 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -39,6 +42,7 @@ func checkConsistent(t testing.TB, s *Store) {
 			t.Errorf("events end at %d, want %d", want-1, fresh.mem.events)
 		}
 		checkOrders(t, s, tx)
+		checkOutbox(t, s, tx)
 		return nil
 	}))
 	if d := s.Damaged(); d != 0 {
@@ -70,6 +74,11 @@ func checkOrders(t testing.TB, s *Store, tx *bolt.Tx) {
 		}
 		names[x.RemoteID] = n
 		objects += len(x.Result.Keys())
+		uploads := slices.Collect(keysUnder(tx.Bucket(bUploads.name), k))
+		if x.Ended() && len(uploads) > 0 {
+			t.Errorf("%s has ended with %d upload slots", x.ID, len(uploads))
+		}
+		objects += len(uploads)
 		if x.Held != nil {
 			held++
 			if tx.Bucket(bHeld.name).Get(k) == nil {
@@ -101,6 +110,54 @@ func checkOrders(t testing.TB, s *Store, tx *bolt.Tx) {
 	}
 }
 
+// keysUnder yields the keys of a bucket that begin with prefix.
+func keysUnder(b *bolt.Bucket, prefix []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		c := b.Cursor()
+		for k, _ := c.Seek(prefix); k != nil && hasPrefix(k, prefix); k, _ = c.Next() {
+			if !yield(slices.Clone(k)) {
+				return
+			}
+		}
+	}
+}
+
+// checkOutbox checks that deliveries are those of ended orders, once each, and that they are listed as they are.
+func checkOutbox(t testing.TB, s *Store, tx *bolt.Tx) {
+	t.Helper()
+	r := s.reader(tx)
+	box, dead, listed := s.outbox(tx), tx.Bucket(bDead.name), map[string]bool{}
+	for _, b := range []*bucket{bOutbox, bTried} {
+		for k := range keysUnder(tx.Bucket(b.name), nil) {
+			n := parseNumber(k)
+			row, in, _ := box.row(n)
+			if _, ok := box.delivery(r, n); !ok || in != b || dead.Get(k) != nil {
+				t.Errorf("delivery %d in %s: %+v", n, b.name, row)
+			}
+			if keys := row.keys(n); in == bTried {
+				listed[string(keys[0])], listed[string(keys[1])] = true, true
+			}
+		}
+	}
+	for k := range keysUnder(tx.Bucket(bDue.name), nil) {
+		if !listed[string(k)] {
+			t.Errorf("%x is listed as due", k)
+		}
+		delete(listed, string(k))
+	}
+	if len(listed) > 0 {
+		t.Errorf("not listed as due: %x", slices.Collect(maps.Keys(listed)))
+	}
+	for k := range keysUnder(dead, nil) {
+		var row delivery
+		d, _, ok := s.get(dead, bDead, k)
+		var x stored
+		if !ok || !row.decode(&d) || r.readEnded(&x, row.ref) != nil || x.ended.event != parseNumber(k) {
+			t.Errorf("set aside %x: %+v", k, row)
+		}
+	}
+}
+
 // model is what the store should be, as simple as can be.
 type model struct {
 	orders map[string]*modelOrder // by order_id
@@ -112,12 +169,20 @@ type modelOrder struct {
 	endedAt        time.Time
 	polls          uint64
 	held           bool
+	erased         bool
+	lookAt         time.Time // when it is looked at whether it may go
+	delivery       string    // "", "pending" or "dead"
+}
+
+// end makes the transition.
+func (o *modelOrder) end(st order.State, at time.Time) {
+	o.state, o.held, o.endedAt, o.lookAt, o.delivery = st, false, at, at, "pending"
 }
 
 // submit says what a submission must lead to: created, existing, or refused.
 func (m *model) submit(id, seller, remote string) string {
 	if o, ok := m.orders[id]; ok {
-		if o.seller == seller && o.remote == remote {
+		if o.seller == seller && o.remote == remote && !o.erased {
 			return "existing"
 		}
 		return "refused"
@@ -166,7 +231,6 @@ type modelRun struct {
 func (r *modelRun) open() {
 	o := testOptions(r.dir)
 	o.Now = func() time.Time { return r.now }
-	o.WebhookEvents = nil
 	r.s = mustOpen(r.T, o)
 }
 
@@ -175,11 +239,19 @@ func (r *modelRun) pick(list ...string) string { return list[r.rnd.IntN(len(list
 func (r *modelRun) step() {
 	r.now = r.now.Add(time.Minute)
 	switch n := r.rnd.IntN(100); {
-	case n < 40:
+	case n < 32:
 		r.submit()
-	case n < 75:
+	case n < 60:
 		r.record()
-	case n < 80:
+	case n < 66:
+		r.deliver()
+	case n < 70:
+		r.replay()
+	case n < 74:
+		r.erase()
+	case n < 78:
+		r.upload()
+	case n < 81:
 		r.cancelSeller()
 	case n < 88:
 		r.release()
@@ -253,7 +325,7 @@ func (r *modelRun) record() {
 		o.polls++
 		o.held = what == "held"
 		if st := order.State(what); slices.Contains(order.States, st) {
-			o.state, o.endedAt = st, testNow
+			o.end(st, testNow)
 		}
 	}
 	must(r, r.s.Record(r.Context(), &order.Batch{Changes: changes, Now: r.now}))
@@ -270,7 +342,7 @@ func (r *modelRun) cancelSeller() {
 	}
 	for _, o := range r.m.orders {
 		if o.seller == id && o.state == order.StateProcessing {
-			o.state, o.held, o.endedAt = order.StateCancelled, false, r.now
+			o.end(order.StateCancelled, r.now)
 		}
 	}
 }
@@ -280,7 +352,7 @@ func (r *modelRun) release() {
 	must(r, err)
 	for _, o := range r.m.orders {
 		if o.held {
-			o.state, o.held, o.endedAt = order.StateFailed, false, r.now
+			o.end(order.StateFailed, r.now)
 		}
 	}
 }
@@ -290,20 +362,102 @@ func (r *modelRun) expire() {
 	keys, _, err := r.s.Expire(r.Context(), before, 1000)
 	must(r, err)
 	for id, o := range r.m.orders {
-		if o.state != order.StateProcessing && o.endedAt.Before(before) {
+		switch {
+		case o.state == order.StateProcessing || !o.lookAt.Before(before):
+		case o.delivery != "" && o.lookAt.Equal(o.endedAt):
+			o.lookAt = o.endedAt.Add(30 * time.Minute)
+		default:
 			delete(r.m.orders, id)
 		}
 	}
 	must(r, r.s.Deleted(r.Context(), keys))
 }
 
+// deliver makes attempts of some of what is due.
+func (r *modelRun) deliver() {
+	due, _, err := r.s.Deliveries(r.Context(), r.now, 1+r.rnd.IntN(20))
+	must(r, err)
+	var attempts []order.Attempt
+	for _, d := range due {
+		o := r.m.orders[d.Event.OrderID]
+		if o == nil || o.delivery != "pending" || d.Event.Erased != o.erased || d.Event.Type != endEvent(o.state) || (d.Event.Order == nil) != o.erased {
+			r.Fatalf("delivery of %+v: %+v", o, d)
+		}
+		a := order.Attempt{Number: d.Event.Number, Attempts: d.Attempts + r.rnd.IntN(2)}
+		switch r.pick("taken", "taken", "failed", "dead", "in flight") {
+		case "taken":
+			a.Taken, o.delivery = true, ""
+		case "failed":
+			a.DueAt = r.now.Add(time.Duration(r.rnd.IntN(60)) * time.Minute)
+		case "dead":
+			a.Dead, o.delivery = true, "dead"
+		default:
+			continue
+		}
+		attempts = append(attempts, a)
+	}
+	must(r, r.s.Delivered(r.Context(), attempts))
+}
+
+func (r *modelRun) replay() {
+	for id, o := range r.m.orders {
+		n, err := r.s.ReplayOrder(r.Context(), id, r.now)
+		must(r, err)
+		if (n == 1) != (o.state != order.StateProcessing) {
+			r.Errorf("replay of %+v: %d", o, n)
+		}
+		if n == 1 {
+			o.delivery = "pending"
+		}
+		if r.rnd.IntN(3) == 0 {
+			return
+		}
+	}
+}
+
+func (r *modelRun) erase() {
+	for id, o := range r.m.orders {
+		want := map[bool]error{o.erased: order.ErrErased, o.state == order.StateProcessing: order.ErrActive}[true]
+		if err := r.s.Erase(r.Context(), id); !errors.Is(err, want) {
+			r.Errorf("erase %+v: %v", o, err)
+		}
+		if o.erased = o.state != order.StateProcessing; o.erased {
+			return
+		}
+	}
+}
+
+// upload makes an upload slot; what an order's result does not name goes with its end.
+func (r *modelRun) upload() {
+	for id, o := range r.m.orders {
+		key := fmt.Sprintf("orders/%s/up/%d", o.remote, r.rnd.Uint64())
+		if r.rnd.IntN(2) == 0 && o.state == order.StateProcessing {
+			x, err := r.s.Order(r.Context(), id)
+			must(r, err)
+			key = "orders/" + id + "/" + fmt.Sprint(x.Ref.Order) // what its result is going to name
+		}
+		_, err := r.s.AddUpload(r.Context(), id, key, 7, 1<<20)
+		if o.state == order.StateProcessing {
+			if got, _, err := r.s.Upload(r.Context(), key); err != nil || got.ID != id {
+				r.Errorf("%s: %+v, %v", key, got, err)
+			}
+			return
+		}
+		if err == nil {
+			r.Errorf("a slot for %+v", o)
+		}
+	}
+}
+
 func (r *modelRun) compare() {
 	r.Helper()
 	counts := map[order.State]int64{}
+	deliveries := map[string]int64{}
 	for id, want := range r.m.orders {
 		counts[want.state]++
+		deliveries[want.delivery]++
 		got, err := r.s.Order(r.Context(), id)
-		if err != nil || got.State != want.state || got.SellerID != want.seller || got.RemoteID != want.remote || got.Polls != want.polls || (got.Held != nil) != want.held {
+		if err != nil || got.State != want.state || got.SellerID != want.seller || got.RemoteID != want.remote || got.Polls != want.polls || (got.Held != nil) != want.held || got.Erased != want.erased {
 			r.Errorf("%s: %+v, %v; want %+v", id, got, err, want)
 		}
 	}
@@ -311,6 +465,9 @@ func (r *modelRun) compare() {
 		if n != counts[st] {
 			r.Errorf("%d orders %s, want %d", n, st, counts[st])
 		}
+	}
+	if pending, dead := r.s.OutboxCounts(); pending != deliveries["pending"] || dead != deliveries["dead"] {
+		r.Errorf("%d pending, %d dead, want %v", pending, dead, deliveries)
 	}
 	checkConsistent(r, r.s)
 }

@@ -31,6 +31,10 @@ func TestMain(m *testing.M) {
 		childSubmit(os.Args[len(os.Args)-1])
 	case "space":
 		childSpace(os.Args[len(os.Args)-1])
+	case "work":
+		childWork(os.Args)
+	case "map":
+		childMap(os.Args[len(os.Args)-1])
 	}
 }
 

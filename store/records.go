@@ -59,10 +59,13 @@ func encodeEvent(e encoder, ev *order.Event) encoder {
 	return e
 }
 
+// decodeEventHead reads no more than what happened and to which order.
+func decodeEventHead(d *decoder) order.Event {
+	return order.Event{Type: readEnum(d, eventTable), Ref: order.Ref{Seller: uint32(d.uint()), Order: d.uint()}}
+}
+
 func decodeEvent(d *decoder) (order.Event, bool) {
-	var ev order.Event
-	ev.Type = readEnum(d, eventTable)
-	ev.Ref = order.Ref{Seller: uint32(d.uint()), Order: d.uint()}
+	ev := decodeEventHead(d)
 	ev.OrderID = d.string()
 	ev.At = d.time()
 	ev.Erased = d.bool()
@@ -152,11 +155,4 @@ func decodeFuse(d *decoder) (order.Fuse, bool) {
 		}
 	}
 	return f, d.ok()
-}
-
-// encodeOutbox is a row that waits for its first attempt.
-func encodeOutbox(e encoder, ev *order.Event) encoder {
-	e.uint(0)     // attempts
-	e.time(ev.At) // next attempt
-	return e
 }

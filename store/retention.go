@@ -12,7 +12,7 @@ import (
 
 // Expire deletes up to limit orders that ended before a time (now less the
 // retention), with their history, names and claims, and returns how many. An order
-// of which the webhook has not been told lives twice as long. The keys of the
+// of which the webhook is still to be told (its delivery is pending or set aside) lives twice as long; the delivery goes with it. The keys of the
 // result files are returned, and kept as PendingDeletes until Deleted confirms them.
 // n below limit: there are no more. Damaged orders are left in place.
 func (s *Store) Expire(ctx context.Context, before time.Time, limit int) (keys []string, n int, err error) {
@@ -52,7 +52,7 @@ func (x *expirer) candidates(before time.Time, limit int) [][]byte {
 			continue
 		}
 		first := string(k) == string(endsKey(o.EndedAt, o.Ref))
-		if first && x.t.bucket(bOutbox).Get(numberKey(o.ended.event)) != nil {
+		if first && x.t.untold(o.ended.event) {
 			later = append(later, slices.Clone(k))
 		} else {
 			list = append(list, slices.Clone(k))
@@ -79,14 +79,12 @@ func (x *expirer) expire(endsKey []byte) bool {
 	t.delete(bEnds, endsKey)
 	t.delete(bCold, key)
 	t.delete(bEnded, key)
-	t.delete(bOutbox, numberKey(o.ended.event))
+	t.undeliver(o.ended.event)
 	for _, k := range t.keysOf(bHistory, key, 1<<20) {
 		t.delete(bHistory, k)
 	}
 	for _, k := range o.Result.Keys() {
-		if !t.belongsToAnother(k, ref) {
-			t.delete(bObjects, []byte(k))
-			t.mark(bTrash, []byte(k))
+		if t.disown(k, ref) {
 			x.keys = append(x.keys, k)
 		}
 	}

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/bits"
 	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/tink-crypto/tink-go/v2/tink"
 	bolt "go.etcd.io/bbolt"
 	"go.uber.org/zap"
 
@@ -29,18 +27,21 @@ type Options struct {
 	// command. It never replaces one that exists.
 	Create bool
 
-	// WebhookEvents are the types of events that get an outbox row; see SetWebhookEvents.
+	// WebhookEvents are the types of ends that the webhook is told of; see SetWebhookEvents.
 	WebhookEvents []order.EventType
 	// ObserveCommit, if not nil, is told how long each commit took, successful or not. It must not block.
 	ObserveCommit func(time.Duration)
 	// ObserveEnd, if not nil, is told of each transition once it is durable. It must not block or change the order.
 	ObserveEnd func(*order.Order)
 
-	// MapSize is how much of the file, in bytes, is mapped from the start: as long as it is smaller no
-	// growth waits for readers. Address space, not memory. Default 1 GiB (64 MiB on 32 bits).
+	// MapSize is how much address space, in bytes, is set aside for the file: as long as the file is smaller no
+	// commit waits for readers, a backup among them. It is neither memory nor disk, though VmSize shows it. Default: 64 GiB
+	// or twice the file, whichever is more (64 MiB on 32 bits); less if the system refuses that.
 	MapSize int
 	Log     *zap.Logger      // default: none
-	Now     func() time.Time // default: time.Now; only Expire and TrimEvents ask
+	Now     func() time.Time // default: time.Now; only Expire, TrimEvents, Backup and Restore ask
+
+	hooks hooks
 }
 
 func (o *Options) fill() error {
@@ -49,12 +50,6 @@ func (o *Options) fill() error {
 	}
 	if o.DataDir == "" {
 		o.DataDir = filepath.Dir(o.Path)
-	}
-	if o.MapSize == 0 {
-		o.MapSize = 64 << 20
-		if bits.UintSize == 64 {
-			o.MapSize = 1 << 30
-		}
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
@@ -77,7 +72,7 @@ type Store struct {
 	log  *zap.Logger
 	db   *bolt.DB
 	id   string
-	key  tink.AEAD
+	key  *headerKey
 
 	// commit is (*bolt.Tx).Commit; tests put a fault there.
 	commit func(*bolt.Tx) error
@@ -92,6 +87,8 @@ type Store struct {
 	closing  chan struct{}
 	stopped  sync.WaitGroup
 
+	restored restored
+
 	failed  chan struct{}
 	stuck   atomic.Bool // bbolt panicked in a commit and still holds its locks
 	failure atomic.Pointer[error]
@@ -104,10 +101,11 @@ type Store struct {
 	mem    memory            // as of the newest commit
 	ids    map[uint32]string // seller number -> id, deleted ones included
 	events chan struct{}     // closed at the next commit that adds an event
+	queued chan struct{}     // ... that queues a delivery
 }
 
 // Open opens the store, and makes it if this is a first start. Errors:
-// ErrInUse, ErrMissing, ErrForeign, ErrNewer, ErrKey, each saying what to do, or what the system says.
+// ErrInUse, ErrMissing, ErrForeign, ErrNewer, ErrKey, ErrBackup, each saying what to do, or what the system says.
 func Open(ctx context.Context, opts Options) (*Store, error) {
 	if err := opts.fill(); err != nil {
 		return nil, err
@@ -122,7 +120,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	s := &Store{
 		opts: opts, log: opts.Log, db: db, commit: (*bolt.Tx).Commit,
 		requests: make(chan *request, maxGroup), closing: make(chan struct{}), failed: make(chan struct{}),
-		ids: make(map[uint32]string), events: make(chan struct{}),
+		ids: make(map[uint32]string), events: make(chan struct{}), queued: make(chan struct{}),
 	}
 	s.SetWebhookEvents(opts.WebhookEvents)
 	if err := s.start(ctx); err != nil {
@@ -138,6 +136,10 @@ func (s *Store) start(ctx context.Context) error {
 		if s.id, err = readHead(tx, s.opts.Path); err != nil {
 			return err
 		}
+		if err := refuseBackup(tx, s.opts.Path); err != nil {
+			return err
+		}
+		s.loadRestored(tx)
 		k, _ := tx.Bucket(bSellers.name).Cursor().First()
 		sellers = k != nil
 		return s.load(ctx, tx)
@@ -205,13 +207,11 @@ func (s *Store) keyFits(tx *bolt.Tx, sellers bool) (bool, error) {
 
 // rememberKey seals the store's id with the key, so that another key is known at the next start.
 func (s *Store) rememberKey(tx *bolt.Tx) error {
-	sealed, err := s.key.Encrypt([]byte(s.id), headerContext(s.id, ""))
+	check, err := sealID(s.key, s.id)
 	if err != nil {
 		return err
 	}
-	e := newEncoder(len(sealed) + 16)
-	e.string(string(sealed))
-	return tx.Bucket(bMeta.name).Put(keyCheck, e.seal(bMeta.seed, keyCheck))
+	return tx.Bucket(bMeta.name).Put(keyCheck, check)
 }
 
 // removeLeftovers removes what a crash in a first start left. We hold the lock.
@@ -253,7 +253,7 @@ func (s *Store) Err() error {
 // Size returns the size of the database in bytes.
 func (s *Store) Size() int64 { return s.size.Load() }
 
-// SetWebhookEvents sets the types of events that get an outbox row from now on.
+// SetWebhookEvents sets the types of ends (order.EndEvents) of which a delivery is queued from now on; other types say nothing.
 func (s *Store) SetWebhookEvents(types []order.EventType) {
 	m := make(map[order.EventType]bool, len(types))
 	for _, t := range types {

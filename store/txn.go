@@ -32,6 +32,7 @@ type txn struct {
 	active int
 	ids    map[uint32]string // of new sellers
 	ends   []*order.Order    // that had their transition
+	change outboxChange
 
 	// err is the first error that bbolt returned. Puts after it do nothing.
 	err error
@@ -72,8 +73,8 @@ func (t *txn) put(b *bucket, key []byte, e encoder) {
 	t.putRaw(b, key, t.slab[end-n:end:end])
 }
 
-// mark puts a key that says all.
-func (t *txn) mark(b *bucket, key []byte) { t.putRaw(b, key, nil) }
+// mark puts a key that says all. Its value is empty, not nil, which a Get in the same transaction would take for absent.
+func (t *txn) mark(b *bucket, key []byte) { t.putRaw(b, key, []byte{}) }
 
 func (t *txn) putRaw(b *bucket, key, value []byte) {
 	t.wrote(b)
@@ -161,6 +162,9 @@ func (t *txn) close() error {
 	if t.fuse != nil {
 		t.put(bMeta, keyFuse, encodeFuse(t.fuse))
 	}
+	if t.change.changed {
+		t.change.oldest = t.outbox().oldest()
+	}
 	t.size = t.tx.Size()
 	return t.err
 }
@@ -173,8 +177,17 @@ func (t *txn) finish(s *Store) {
 		close(s.events)
 		s.events = make(chan struct{})
 	}
+	if t.change.queued {
+		close(s.queued)
+		s.queued = make(chan struct{})
+	}
 	m := &s.mem
 	m.counters = t.counters
+	m.pending += t.change.pending
+	m.dead += t.change.dead
+	if t.change.changed {
+		m.oldest = t.change.oldest
+	}
 	if t.fuse != nil {
 		m.fuse = *t.fuse
 	}

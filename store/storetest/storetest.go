@@ -50,6 +50,19 @@ type Store interface {
 	Fuse() order.Fuse
 	SellersWithActive() int
 
+	SetWebhookEvents(types []order.EventType)
+	Deliveries(ctx context.Context, now time.Time, limit int) (due []order.Delivery, next time.Time, err error)
+	Delivered(ctx context.Context, attempts []order.Attempt) error
+	ReplayOrder(ctx context.Context, id string, now time.Time) (int, error)
+	ReplayAfter(ctx context.Context, after uint64, now time.Time, limit int) (n int, last uint64, more bool, err error)
+	OutboxChanged() <-chan struct{}
+	OutboxCounts() (pending, dead int64)
+	OutboxOldest() time.Time
+
+	AddUpload(ctx context.Context, orderID, key string, size, limit int64) (order.Order, error)
+	Upload(ctx context.Context, key string) (order.Order, int64, error)
+	Erase(ctx context.Context, id string) error
+
 	Expire(ctx context.Context, before time.Time, limit int) (keys []string, n int, err error)
 	PendingDeletes(ctx context.Context, limit int) ([]string, error)
 	Deleted(ctx context.Context, keys []string) error
@@ -68,7 +81,7 @@ var Now = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 // Run runs the contract. fresh makes a new, empty store for each test, whose webhook is told of every end.
 func Run(t *testing.T, fresh func(t *testing.T) Opener) {
-	for _, g := range []map[string]func(*env){sellerTests, submitTests, recordTests, eventTests, sweepTests, retentionTests} {
+	for _, g := range []map[string]func(*env){sellerTests, submitTests, recordTests, eventTests, sweepTests, retentionTests, outboxTests, uploadTests, eraseTests} {
 		for name, test := range g {
 			t.Run(name, func(t *testing.T) {
 				e := &env{T: t, open: fresh(t), ctx: t.Context(), now: Now}
