@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -21,163 +20,138 @@ import (
 	"poller/order"
 )
 
-// Result says what became of an attempt.
-type Result string
-
-// The results, a closed set.
+// Limits of one attempt (SPEC §6).
 const (
-	Taken       Result = "taken"       // 2xx
-	Refused     Result = "refused"     // any other answer, redirects too
-	TimedOut    Result = "timeout"     // no answer in time
-	Unreachable Result = "unreachable" // DNS, connect, TLS, connection broken
+	attemptTimeout = 15 * time.Second // from dial to the end of the answer's head
+	readTimeout    = time.Second      // for its body, which nobody needs; within the 15 s
+	maxAnswerBytes = 64 << 10         // ... and how much of it is read
+	maxHeaderBytes = 64 << 10
+	idleTimeout    = 90 * time.Second // a kept connection is closed
 )
 
-// Results lists all of them.
-var Results = []Result{Taken, Refused, TimedOut, Unreachable}
+type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
-const (
-	timeout    = 15 * time.Second // of an attempt, from dial to the end of the answer (SPEC §6)
-	maxAnswer  = 64 << 10         // bytes of an answer that are read, so that the connection can be used again
-	maxHeaders = 64 << 10         // bytes of its headers
-	idleConn   = 90 * time.Second
-)
-
-// Bounds of a secret, in bytes, as Standard Webhooks has them.
-const (
-	secretPrefix = "whsec_"
-	minSecret    = 24
-	maxSecret    = 64
-)
-
-// CheckSecret says what is wrong with a secret of the webhook, and never shows it.
-func CheckSecret(secret string) error {
-	encoded, ok := strings.CutPrefix(secret, secretPrefix)
-	if !ok {
-		return errors.New("a secret begins with whsec_")
-	}
-	key, err := base64.StdEncoding.Strict().DecodeString(encoded)
-	if err != nil {
-		return errors.New("what follows whsec_ must be base64")
-	}
-	if len(key) < minSecret || len(key) > maxSecret {
-		return fmt.Errorf("a secret has %d to %d bytes, in base64 after whsec_", minSecret, maxSecret)
-	}
-	return nil
-}
-
-// message is the body of a webhook (SPEC §6). The same event gives the same bytes each time, but for an erasure.
-type message struct {
-	Type      order.EventType `json:"type"`
-	Timestamp time.Time       `json:"timestamp"`
-	Store     string          `json:"store"`
-	Number    uint64          `json:"number"`
-	Data      any             `json:"data"`
-}
-
-// sender makes single attempts. Its methods may be called concurrently.
+// sender makes attempts under one configuration.
 type sender struct {
 	url, storeID, version string
 	signers               []*standardwebhooks.Webhook
-	client                *http.Client
-	now                   func() time.Time
+	transport             *http.Transport
 }
 
-// newSender returns nil if there is no URL.
-func newSender(c Config, storeID, version string, now func() time.Time) (*sender, error) {
+// newSender returns nil if there is no URL. dial: nil for the network.
+func newSender(c *Config, storeID, version string, dial dialFunc) (*sender, error) {
 	if c.URL == "" {
 		return nil, nil
 	}
-	s := &sender{url: c.URL, storeID: storeID, version: version, now: now}
-	if len(c.Secrets) == 0 {
-		return nil, errors.New("webhook.secrets: needs one to sign with")
+	u, err := url.Parse(c.URL)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return nil, errors.New("webhook.url: want an absolute http or https URL") // url.Parse's error shows it
 	}
-	for _, secret := range c.Secrets {
-		if err := CheckSecret(secret); err != nil {
-			return nil, fmt.Errorf("webhook.secrets: %w", err)
-		}
-		w, err := standardwebhooks.NewWebhook(secret)
+	if len(c.Secrets) == 0 {
+		return nil, errors.New("webhook.secrets: a webhook needs one to sign with")
+	}
+	s := &sender{url: c.URL, storeID: storeID, version: version}
+	for i, secret := range c.Secrets {
+		w, err := signer(secret)
 		if err != nil {
-			return nil, errors.New("webhook.secrets: one can't be used") // the library's words might show it
+			return nil, fmt.Errorf("webhook.secrets: number %d %w", i+1, err)
 		}
 		s.signers = append(s.signers, w)
 	}
-	s.client = &http.Client{
-		Timeout:       timeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{ // no proxy from the environment, no HTTP/2
-			DialContext:            (&net.Dialer{Timeout: timeout}).DialContext,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.RootCAs},
-			MaxIdleConnsPerHost:    parallel,
-			IdleConnTimeout:        idleConn,
-			MaxResponseHeaderBytes: maxHeaders,
-			DisableCompression:     true,
-		},
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: attemptTimeout}).DialContext
+	}
+	// No proxy from the environment. HTTP/1.1, where a dead connection is found out by the request that it costs.
+	s.transport = &http.Transport{
+		DialContext:            dial,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.RootCAs},
+		TLSHandshakeTimeout:    attemptTimeout,
+		MaxIdleConns:           maxInFlight,
+		MaxIdleConnsPerHost:    maxInFlight,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		DisableCompression:     true,
 	}
 	return s, nil
 }
 
-// close closes the connections that are not in use.
-func (s *sender) close() { s.client.CloseIdleConnections() }
+// close closes the connections that are kept.
+func (s *sender) close() { s.transport.CloseIdleConnections() }
 
-// answer is what came of an attempt; reason says in words why it failed, with neither URL nor secrets.
-type answer struct {
-	result Result
-	reason string
-}
-
-// send makes one attempt.
-func (s *sender) send(ctx context.Context, e *order.Event) answer {
-	r, err := s.request(ctx, e)
+// send makes one attempt at an event. It goes through the transport alone, since a client would follow redirects.
+func (s *sender) send(ctx context.Context, e *order.Event, now time.Time) (a answer) {
+	begun := time.Now()
+	defer func() { a.took = time.Since(begun) }()
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	req, err := s.request(ctx, e, now)
 	if err != nil {
-		return answer{Unreachable, err.Error()}
+		return answer{result: Unreachable, reason: order.Clip(err.Error(), maxReason)}
 	}
-	res, err := s.client.Do(r)
+	resp, err := s.transport.RoundTrip(req)
 	if err != nil {
 		return failure(err)
 	}
-	defer func() { _ = res.Body.Close() }()                           // it was only read
-	_, err = io.Copy(io.Discard, io.LimitReader(res.Body, maxAnswer)) // nobody cares what it says
-	switch {
-	case res.StatusCode/100 != 2:
-		return answer{Refused, "HTTP " + strconv.Itoa(res.StatusCode)}
-	case err != nil: // its end is part of the answer
-		return failure(err)
+	defer resp.Body.Close()
+	// The status says it all. The rest is read for the connection to be of use again, if it comes soon and is short; but
+	// not after a 101, which hands the connection over: no deadline would end that.
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		late := time.AfterFunc(readTimeout, cancel)
+		defer late.Stop()
+		_, _ = io.CopyN(io.Discard, resp.Body, maxAnswerBytes)
+	}
+	if resp.StatusCode/100 != 2 {
+		return answer{result: Refused, reason: "HTTP " + strconv.Itoa(resp.StatusCode)}
 	}
 	return answer{result: Taken}
 }
 
 // request makes the signed request of an attempt.
-func (s *sender) request(ctx context.Context, e *order.Event) (*http.Request, error) {
-	body, err := json.Marshal(message{e.Type, e.At.UTC(), s.storeID, e.Number, e.View().Data}, json.Deterministic(true))
+func (s *sender) request(ctx context.Context, e *order.Event, now time.Time) (*http.Request, error) {
+	b, err := body(s.storeID, e)
 	if err != nil {
-		return nil, fmt.Errorf("the event can't be written as JSON: %w", err)
+		return nil, err
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(b))
 	if err != nil {
-		return nil, errors.New("webhook.url is not a URL")
+		return nil, errors.New("no request can be made for webhook.url") // the error shows it
 	}
-	id, at := s.storeID+"-"+strconv.FormatUint(e.Number, 10), s.now()
+	if u := req.URL.User; u != nil {
+		password, _ := u.Password()
+		req.SetBasicAuth(u.Username(), password)
+	}
+	id := s.storeID + "-" + strconv.FormatUint(e.Number, 10)
 	signatures := make([]string, len(s.signers))
 	for i, w := range s.signers {
-		if signatures[i], err = w.Sign(id, at, body); err != nil {
-			return nil, errors.New("the event can't be signed")
+		if signatures[i], err = w.Sign(id, now, b); err != nil {
+			return nil, fmt.Errorf("sign: %w", err)
 		}
 	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("User-Agent", "poller/"+s.version)
-	r.Header.Set(standardwebhooks.HeaderWebhookID, id)
-	r.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(at.Unix(), 10))
-	r.Header.Set(standardwebhooks.HeaderWebhookSignature, strings.Join(signatures, " "))
-	return r, nil
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "poller/"+s.version)
+	req.Header.Set(standardwebhooks.HeaderWebhookID, id)
+	req.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(now.Unix(), 10))
+	req.Header.Set(standardwebhooks.HeaderWebhookSignature, strings.Join(signatures, " "))
+	// Not sent. It tells the transport that the request may be made once more, at once, if a kept connection turns out to be dead.
+	req.Header["Idempotency-Key"] = []string{}
+	return req, nil
 }
 
-// failure is an attempt without a whole answer.
-func failure(err error) answer {
-	if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
-		err = wrapped.Err // without the URL
+// message is the body of a webhook.
+type message struct {
+	Type      order.EventType `json:"type"`
+	Timestamp time.Time       `json:"timestamp"` // of the event
+	Store     string          `json:"store"`
+	Number    uint64          `json:"number"`
+	Data      any             `json:"data"` // order.View or order.ErasedData
+}
+
+// body is the same bytes for the same event, at every attempt.
+func body(storeID string, e *order.Event) ([]byte, error) {
+	v := e.View()
+	b, err := json.Marshal(message{Type: v.Type, Timestamp: v.At, Store: storeID, Number: v.Number, Data: v.Data}, json.Deterministic(true))
+	if err != nil {
+		return nil, fmt.Errorf("body: %w", err)
 	}
-	if timed := net.Error(nil); errors.As(err, &timed) && timed.Timeout() {
-		return answer{TimedOut, "no answer within " + timeout.String()}
-	}
-	return answer{Unreachable, order.Clip(err.Error(), 300)}
+	return b, nil
 }
