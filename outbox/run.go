@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -71,9 +70,14 @@ func (o *Outbox) look(ctx context.Context, stop context.CancelCauseFunc) (sleep 
 	if err != nil {
 		return 0, err
 	}
-	// Those open before are passed over even if they are recorded by now: what was read of them may be older.
-	due = slices.DeleteFunc(due, func(d order.Delivery) bool { _, ok := open[d.Event.Number]; return ok })
-	begun := o.begin(ctx, stop, due[:min(len(due), free)])
+	var begin []order.Delivery
+	for _, d := range due {
+		// Those open before are passed over even if they are recorded by now: what was read of them may be older.
+		if _, ok := open[d.Event.Number]; !ok && len(begin) < free {
+			begin = append(begin, d)
+		}
+	}
+	begun := o.begin(ctx, stop, begin)
 	switch {
 	case begun == free || next.IsZero():
 		return longestSleep, nil

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what "make check" uses beside Go, make and a C compiler, on Debian:
-# promtool, which judges the names and types of the metrics, and versitygw, the S3 server
-# of the tests (into bin/, since it is only for them; nothing of it is linked).
+# promtool, which judges the names and types of the metrics, python3, in which one example of a webhook's receiver is
+# written, and versitygw, the S3 server of the tests (into bin/, since it is only for them; nothing of it is linked).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,13 +11,16 @@ if ! go version -m bin/versitygw 2>/dev/null | awk '$1 == "mod" {print $2, $3}' 
   CGO_ENABLED=0 GOFLAGS=-trimpath GOBIN="$PWD/bin" go install -ldflags="-s -w" "$versitygw/cmd/versitygw@$version"
 fi
 
-command -v promtool >/dev/null && exit 0
+missing=()
+command -v promtool >/dev/null || missing+=(prometheus)
+command -v python3 >/dev/null || missing+=(python3)
+[ "${#missing[@]}" -gt 0 ] || exit 0
 if ! command -v apt-get >/dev/null; then
-  echo "promtool is missing: install Prometheus" >&2
+  echo "install what is missing: ${missing[*]}" >&2
   exit 1
 fi
 as_root=()
 [ "$(id -u)" = 0 ] || as_root=(sudo)
 export DEBIAN_FRONTEND=noninteractive
 "${as_root[@]}" apt-get update -qq
-"${as_root[@]}" apt-get install -qq -y --no-install-recommends prometheus
+"${as_root[@]}" apt-get install -qq -y --no-install-recommends "${missing[@]}"
