@@ -58,13 +58,15 @@ func (w *pageWalker) page(id uint64, depth int, in bounds) error {
 	if id < 2 || id >= w.meta.pages || depth >= maxDepth {
 		return fmt.Errorf("page %d does not exist", id)
 	}
-	if w.seen[id/64]&(1<<(id%64)) != 0 {
-		return fmt.Errorf("page %d is used twice", id)
-	}
-	w.seen[id/64] |= 1 << (id % 64)
 	b, err := w.read(id, depth)
 	if err != nil {
 		return err
+	}
+	for used := id; used < id+uint64(len(b))/uint64(w.meta.pageSize); used++ { // with those that it flows over to
+		if w.seen[used/64]&(1<<(used%64)) != 0 {
+			return fmt.Errorf("page %d is used twice", used)
+		}
+		w.seen[used/64] |= 1 << (used % 64)
 	}
 	if got := binary.NativeEndian.Uint64(b); got != id {
 		return fmt.Errorf("page %d says that it is page %d", id, got)

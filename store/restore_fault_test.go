@@ -101,7 +101,7 @@ func TestRestoreOfFlippedPages(t *testing.T) {
 		case err == nil:
 			damaged += r.Damaged
 			s := mustOpen(t, o)
-			useAll(t, s)
+			must(t, useAll(t, s))
 			must(t, s.Close())
 		case errors.Is(err, errDamaged), errors.Is(err, ErrForeign), errors.Is(err, ErrKey):
 			refused++
