@@ -13,7 +13,7 @@ BENCHTIME ?= 1x
 # The race detector needs cgo and a C compiler; the binary itself has neither.
 RACE := $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)" >/dev/null && echo -race)
 
-.PHONY: help build run demo test check bench gobench fuzz lint fmt
+.PHONY: help build run demo test check drill bench gobench fuzz lint fmt
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -40,6 +40,10 @@ fmt: ## format the code as lint wants it
 
 fuzz: ## fuzz each target for FUZZTIME (10s)
 	scripts/fuzz.sh $(FUZZTIME)
+
+drill: ## 10,000 ends with a platform that refuses half, 100,000 with one that is down; 15 minutes (docs/drill.md)
+	POLLER_DRILL=10000 POLLER_DRILL_DOWN=100000 go test $(RACE) -v -count=1 -parallel 1 -timeout 90m \
+		-run 'TestDrill|TestPlatformDown' ./internal/e2e
 
 bench: ## measure the daemon beside a bare net/http loop; BENCH="-mode files" and the like, BENCH=-help
 	go run ./internal/bench $(BENCH)

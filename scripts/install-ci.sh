@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what "make check" uses beside Go, make and a C compiler, on Debian:
 # promtool, which judges the names and types of the metrics, python3, in which one example of a webhook's receiver is
-# written, and versitygw, the S3 server of the tests (into bin/, since it is only for them; nothing of it is linked).
+# written, strace, which kills poller at single system calls, and versitygw, the S3 server of the tests (into bin/, since it is only for them; nothing of it is linked).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,6 +14,7 @@ fi
 missing=()
 command -v promtool >/dev/null || missing+=(prometheus)
 command -v python3 >/dev/null || missing+=(python3)
+command -v strace >/dev/null || missing+=(strace)
 [ "${#missing[@]}" -gt 0 ] || exit 0
 if ! command -v apt-get >/dev/null; then
   echo "install what is missing: ${missing[*]}" >&2

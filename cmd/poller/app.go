@@ -165,7 +165,7 @@ func (a *app) build() error {
 	if err != nil {
 		return err
 	}
-	opt.Files = a.files
+	opt.Files = wholeUploads{a.files, a.store}
 	a.fetcher = fetcher.New(opt)
 	a.scheduler, err = scheduler.New(scheduler.Options{
 		Store: a.store, Fetcher: a.fetcher, Files: a.files, Metrics: a.metrics,

@@ -87,3 +87,11 @@ func (a *app) apiURL() string {
 
 // metricsURL is where metrics and health are.
 func (a *app) metricsURL() string { return "http://" + a.metricsListener.Addr().String() }
+
+// uploadsURL is where the proxy of uploads.public_url finds us; empty: nowhere.
+func (a *app) uploadsURL() string {
+	if a.uploadListener == nil {
+		return ""
+	}
+	return "http://" + a.uploadListener.Addr().String()
+}

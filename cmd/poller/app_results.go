@@ -86,6 +86,32 @@ func openResults(ctx context.Context, c *Config, storeID string, env func(string
 	return bucket{s}, nil
 }
 
+// wholeUploads is a result store in which an upload is there only when it has the size that it was prepared with: some
+// S3 servers keep what came of a PUT that was cut off.
+type wholeUploads struct {
+	resultStore
+	slots results.Slots
+}
+
+// Stat implements fetcher.Files. Part of an upload is removed, so that its URL can be used again.
+func (w wholeUploads) Stat(ctx context.Context, key string) (size int64, sha256 string, err error) {
+	size, sha256, err = w.resultStore.Stat(ctx, key)
+	if err != nil {
+		return 0, "", err
+	}
+	_, prepared, err := w.slots.Upload(ctx, key)
+	switch {
+	case errors.Is(err, order.ErrNotFound), errors.Is(err, order.ErrEnded), err == nil && size == prepared:
+		return size, sha256, nil
+	case err != nil:
+		return 0, "", err
+	}
+	if err := w.Remove(ctx, key); err != nil {
+		return 0, "", err
+	}
+	return 0, "", fmt.Errorf("%w: the upload has %d of %d bytes", order.ErrNotFound, size, prepared)
+}
+
 // uploads prepares uploads of result files (SPEC §6).
 type uploads struct {
 	store  *store.Store
