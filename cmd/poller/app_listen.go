@@ -88,10 +88,10 @@ func (a *app) apiURL() string {
 // metricsURL is where metrics and health are.
 func (a *app) metricsURL() string { return "http://" + a.metricsListener.Addr().String() }
 
-// uploadsURL is where the proxy of uploads.public_url finds us; empty: nowhere.
-func (a *app) uploadsURL() string {
+// uploadsField says where the proxy of uploads.public_url finds us, if uploads are taken.
+func (a *app) uploadsField() zap.Field {
 	if a.uploadListener == nil {
-		return ""
+		return zap.Skip()
 	}
-	return "http://" + a.uploadListener.Addr().String()
+	return zap.String("uploads", "http://"+a.uploadListener.Addr().String())
 }

@@ -47,7 +47,7 @@ func (a *app) run(ctx context.Context) error {
 	}
 	a.ready.Store(true)
 	a.log.Info("serving", zap.String("version", version), zap.String("store", a.store.ID()),
-		zap.String("api", a.apiURL()), zap.String("metrics", a.metricsURL()+"/metrics"), zap.String("uploads", a.uploadsURL()))
+		zap.String("api", a.apiURL()), zap.String("metrics", a.metricsURL()+"/metrics"), a.uploadsField())
 
 	select {
 	case <-intake.Done():
