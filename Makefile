@@ -9,11 +9,12 @@ LINT := go tool -modfile=tools/go.mod golangci-lint
 FUZZTIME ?= 10s
 BENCH ?= -mode sweep
 BENCHTIME ?= 1x
+TORTURE ?= 20
 
 # The race detector needs cgo and a C compiler; the binary itself has neither.
 RACE := $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)" >/dev/null && echo -race)
 
-.PHONY: help build run demo test check drill bench gobench fuzz lint fmt
+.PHONY: help build run demo test check drill torture bench gobench fuzz lint fmt
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -44,6 +45,9 @@ fuzz: ## fuzz each target for FUZZTIME (10s)
 drill: ## 10,000 ends with a platform that refuses half, 100,000 with one that is down; 15 minutes (docs/drill.md)
 	POLLER_DRILL=10000 POLLER_DRILL_DOWN=100000 go test $(RACE) -v -count=1 -parallel 1 -timeout 90m \
 		-run 'TestDrill|TestPlatformDown' ./internal/e2e
+
+torture: ## the long form of the crash, disk, stranger and model tests; as root, after scripts/install-ci.sh, an hour (TORTURE=20 times as many)
+	POLLER_TORTURE=$(TORTURE) go test $(RACE) -tags ci -v -count=1 -p 1 -parallel 2 -timeout 6h ./internal/... ./cmd/poller
 
 bench: ## measure the daemon beside a bare net/http loop; BENCH="-mode files" and the like, BENCH=-help
 	go run ./internal/bench $(BENCH)
