@@ -153,6 +153,9 @@ func strangersInside(t *testing.T) {
 			t.Errorf("%v series, there were %v (G21)", now["series"], base["series"])
 		}
 	}
+	if rounds > 3 {
+		settled(t, d, base)
+	}
 	if rules := strayed(t); len(rules) > 0 {
 		t.Errorf("packets went where none may (G16):\n%s", strings.Join(rules, "\n"))
 	}
@@ -218,4 +221,28 @@ func runtimeSamples(d *daemon) map[string]float64 {
 		}
 	}
 	return all
+}
+
+// settled waits until goroutines and open files are within 5 % of what they
+// were, and memory too (G26): kept connections are given up meanwhile.
+func settled(t *testing.T, d *daemon, base map[string]float64) {
+	t.Helper()
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); ; <-tick.C {
+		now := runtimeSamples(d)
+		var grown []string
+		for _, name := range []string{"go_goroutines", "process_open_fds", "process_resident_memory_bytes"} {
+			if now[name] > base[name]*1.05 {
+				grown = append(grown, fmt.Sprintf("%s: %v, it was %v", name, now[name], base[name]))
+			}
+		}
+		if len(grown) == 0 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Errorf("after all polls (G26): %s", strings.Join(grown, "; "))
+			return
+		}
+	}
 }
