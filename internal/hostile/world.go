@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -92,6 +93,7 @@ func Start(ctx context.Context, o Options, behaviours []Behaviour) (*World, erro
 			w.Sellers = append(w.Sellers, s)
 		}
 	}
+	w.Sellers = slices.Clip(w.Sellers) // whoever appends gets a copy
 	if w.names, err = startNames(w); err != nil {
 		w.Close()
 		return nil, err
