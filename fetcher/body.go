@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 
@@ -32,6 +33,11 @@ var errTooLarge = errors.New("answer too large")
 
 func (b *body) Read(p []byte) (int, error) {
 	if b.err != nil {
+		return 0, b.err
+	}
+	if b.limit.elapsed() >= b.limit.limit && !b.limit.late() {
+		// The connection's deadline does not end what is at hand already: a gzip bomb takes its time after its last byte.
+		b.err = os.ErrDeadlineExceeded
 		return 0, b.err
 	}
 	n, err := b.r.Read(p)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -19,6 +20,9 @@ const maxHeadBytes = 64 << 10
 // errHeadTooLong: the head of an answer is over maxHeadBytes.
 var errHeadTooLong = errors.New("head of the answer too long")
 
+// errStatus: a status code that is none; below 100 it is not one that announces another answer.
+var errStatus = errors.New("status code below 100")
+
 // conn is one connection to a host, with one request at a time: the poll that
 // has it writes and reads in its own goroutine. The messages themselves are
 // net/http's (Request.Write, ReadResponse). Its Transport would need two goroutines for each connection and
@@ -30,8 +34,9 @@ type conn struct {
 	limit *deadline // of the poll that has it
 	// left is how many bytes the head of the answer may still have; negative: no head is being read.
 	left   int
-	brief  bool // its time may not be extended
-	kept   bool // it has answered before
+	broken error // of the connection, while a head was being read; nil: none
+	brief  bool  // its time may not be extended
+	kept   bool  // it has answered before
 	lines  *bufio.Reader
 	idleAt time.Time
 }
@@ -53,6 +58,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		n, err := c.Conn.Read(p)
 		if c.left >= 0 {
 			c.left -= n
+			c.broken = err
 		}
 		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || c.brief || !c.limit.late() {
 			return n, err
@@ -62,7 +68,7 @@ func (c *conn) Read(p []byte) (int, error) {
 
 // ask sends a request and reads the head of its answer. The body is to be read from the response, whose Close does nothing.
 func (c *conn) ask(req *http.Request, h *hop) (*http.Response, error) {
-	c.left, c.brief = maxHeadBytes, false
+	c.left, c.brief, c.broken = maxHeadBytes, false, nil
 	c.lines = lineReaders.Get().(*bufio.Reader)
 	c.lines.Reset(c)
 	w := lineWriters.Get().(*bufio.Writer)
@@ -85,7 +91,14 @@ func (c *conn) ask(req *http.Request, h *hop) (*http.Response, error) {
 	for {
 		resp, err := http.ReadResponse(c.lines, req)
 		if err != nil {
+			if errors.Is(c.broken, io.EOF) {
+				// A head cut in the middle of a line reads like a malformed one.
+				err = io.ErrUnexpectedEOF
+			}
 			return nil, err
+		}
+		if resp.StatusCode < 100 {
+			return nil, errStatus
 		}
 		if resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
 			c.left = -1

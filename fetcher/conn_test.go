@@ -106,3 +106,21 @@ func TestKeptConnectionThatBreaks(t *testing.T) {
 		t.Errorf("%v", r.got)
 	}
 }
+
+// TestHeadCutShort: a connection that ends in the middle of a head's line is broken; what ended there is no malformed answer.
+func TestHeadCutShort(t *testing.T) {
+	for head, want := range map[string]order.Outcome{
+		"HTTP/1.1 200 O":                order.Unreachable,
+		"HTTP/1.1 200 OK\r\nA: b\r\nCo": order.Unreachable,
+		"HTTP/1.1 000 OK\r\n\r\n{":      order.InvalidResponse,
+		"HTTP/1.1 200 OK\r\nno\r\n\r\n": order.InvalidResponse,
+	} {
+		s := rawServer(t, func(conn net.Conn) {
+			_, _ = conn.Read(make([]byte, 4096))
+			_, _ = io.WriteString(conn, head)
+		})
+		if obs := s.fetch(t, s.ask()); obs.Outcome != want {
+			t.Errorf("%q: %s %q, want %s", head, obs.Outcome, obs.Detail, want)
+		}
+	}
+}
