@@ -2,6 +2,7 @@ package fetcher
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -109,4 +110,19 @@ func socketsTo(t *testing.T, to netip.AddrPort) int {
 		return 0
 	}
 	return hostile.SocketsTo(string(table), to)
+}
+
+// A body that is at hand already is inflated no longer than the poll's limit: the
+// connection's deadline does not end what needs no more bytes of it (G14).
+func TestABombIsInflatedNoLongerThanTheLimit(t *testing.T) {
+	limit := deadline{start: time.Now().Add(-time.Minute), limit: time.Second, takeLong: func() bool { return false }}
+	b := &body{r: strings.NewReader(strings.Repeat("0", 100)), limit: &limit, max: 1 << 20}
+	if n, err := b.Read(make([]byte, 10)); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("reading after the limit: %d bytes, %v", n, err)
+	}
+	limit.start, limit.expired = time.Now(), false
+	b.err = nil
+	if n, err := b.Read(make([]byte, 10)); n != 10 || err != nil {
+		t.Errorf("reading in time: %d bytes, %v", n, err)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -252,6 +253,13 @@ func (j *journal) wait(ctx context.Context, after int, want func(string) bool) e
 			return ctx.Err()
 		}
 	}
+}
+
+// since returns the lines after a position.
+func (j *journal) since(after int) []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.lines[after:])
 }
 
 // all is everything in one string.

@@ -32,7 +32,7 @@ func tcpGroup() []Behaviour {
 			<-time.After(c.World.Timeout * 3 / 2)
 			return false
 		}},
-		{Name: "tcp-just-in-time", Want: is(order.Processing), Serve: func(c *Conn) { c.Wait(c.World.Timeout / 2); c.Say(framed("", processing)); c.Wait(time.Second / 2) }},
+		{Name: "tcp-slow-but-in-time", Want: is(order.Processing), Serve: func(c *Conn) { c.Wait(c.World.Timeout / 4); c.Say(framed("", processing)); c.Wait(time.Second / 2) }},
 		{Name: "tcp-just-too-late", Want: is(order.Timeout), Detail: "no first byte", Serve: func(c *Conn) {
 			if c.Wait(c.World.Timeout + 300*time.Millisecond) {
 				c.Say(framed("", processing))
