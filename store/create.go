@@ -85,7 +85,7 @@ func mayCreate(o *Options) error {
 			return err
 		}
 		for _, e := range entries {
-			if e.Name() == "lost+found" || isTemp(e.Name()) {
+			if e.Name() == "lost+found" || isTemp(e.Name()) || e.Name() == filepath.Base(o.Path)+reserveSuffix {
 				continue
 			}
 			return fmt.Errorf("%w: there is no %s, and %w (%s holds %q): restore the database from a backup, or begin in an empty folder",

@@ -84,12 +84,16 @@ func (s *Store) update(ctx context.Context, weight int, apply func(*txn) error) 
 
 // write is the writer: it groups, commits and answers until the store is closed.
 func (s *Store) write() {
+	again := time.NewTicker(reserveAgain)
+	defer again.Stop()
 	for {
 		select {
 		case <-s.closing:
 			return
 		case r := <-s.requests:
 			s.writeGroup(s.gather(r))
+		case <-again.C:
+			s.reserve.renew(s.opts.Path)
 		}
 	}
 }
@@ -124,6 +128,10 @@ func (s *Store) writeGroup(group []*request) {
 			return
 		}
 		accepted, culprit, err := s.try(group)
+		if culprit == nil && errors.Is(err, order.ErrNoSpace) && fullDisk(err) && s.reserve.giveBack(err) {
+			group = accepted // once more, in the room of the reserve
+			continue
+		}
 		if culprit == nil {
 			answer(accepted, err)
 			return

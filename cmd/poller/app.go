@@ -249,8 +249,11 @@ func (a *app) fetcherOptions(c *Config) (fetcher.Options, error) {
 	return fetcherOptions(c, a.openFiles)
 }
 
-// enough reports whether at least min_free is free wherever poller writes.
+// enough reports whether at least min_free is free wherever poller writes, and the store has its reserve.
 func (a *app) enough() bool {
+	if a.store.Full() {
+		return false
+	}
 	least := int64(a.live.Load().MinFree)
 	return a.dataDisk.Free() >= least && a.fileDisk.Free() >= least
 }
