@@ -50,9 +50,15 @@ func newReserve(o *Options) *reserve {
 	return r
 }
 
-// giveBack removes the file; false: there is none. Only the writer calls it.
+// giveBack removes the file because a commit was refused; false: that makes no room. Only the writer calls it.
 func (r *reserve) giveBack(cause error) bool {
-	if r.out.Swap(true) {
+	readOnly := errors.Is(cause, syscall.EROFS)
+	if !readOnly && !fullDisk(cause) || r.out.Swap(true) {
+		return false
+	}
+	if readOnly {
+		r.log.Error("the disk has become read-only: nothing is recorded", zap.String("do", "find out why (dmesg), and make it writable again; work resumes by itself, or at a restart"),
+			zap.String("file", r.path), zap.Error(cause))
 		return false
 	}
 	r.log.Error("the disk is full: the reserve is given back, for orders to end and old ones to be deleted",
@@ -75,15 +81,15 @@ func (r *reserve) renew(path string) {
 		return
 	}
 	err := makeReserve(r.path, path)
-	if fullDisk(err) {
+	if fullDisk(err) || errors.Is(err, syscall.EROFS) {
 		return
 	}
 	r.out.Store(false)
 	if err != nil {
-		r.log.Warn("the disk has room again, but the reserve can't be made", zap.String("file", r.path), zap.Error(err))
+		r.log.Warn("the disk takes writes again, but the reserve can't be made", zap.String("file", r.path), zap.Error(err))
 		return
 	}
-	r.log.Info("the disk has room again: the reserve is made again", zap.String("file", r.path))
+	r.log.Info("the disk takes writes again: the reserve is made again", zap.String("file", r.path))
 }
 
 // makeReserve makes the file, durably, for the owner of the database at path. After an error there is none.
@@ -125,6 +131,6 @@ func fullDisk(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// Full reports whether the disk of the database is full: a commit was refused for want of space, and there is not yet
-// room for the reserve again. What is committed meanwhile should end or delete, and not add.
+// Full reports whether the disk of the database is full or read-only: it refused a commit, and the reserve could not be
+// made again yet. What is committed meanwhile should end or delete, and not add.
 func (s *Store) Full() bool { return s.reserve.out.Load() }

@@ -59,15 +59,18 @@ func TestReserve(t *testing.T) {
 	putSeller(t, s, "a")
 	list := submit(t, s, "a", "o1")
 
-	for _, e := range []error{syscall.EROFS, syscall.EFBIG} { // no room would help
-		failNext(s, &fs.PathError{Op: "write", Err: e})
+	refused := func(cause error) {
+		t.Helper()
+		failNext(s, &fs.PathError{Op: "write", Err: cause})
 		if _, _, err := s.PutSeller(t.Context(), order.Seller{ID: "b"}); !errors.Is(err, order.ErrNoSpace) {
-			t.Errorf("%v: %v", e, err)
+			t.Errorf("%v: %v", cause, err)
 		}
 	}
+	refused(syscall.EFBIG)
 	if s.Full() {
-		t.Error("the reserve went for nothing")
+		t.Error("a file that is too large is not a full disk")
 	}
+	checkReserve(t, o, true)
 
 	failNext(s, &fs.PathError{Op: "write", Err: syscall.ENOSPC})
 	must(t, s.Record(t.Context(), &order.Batch{Changes: []*order.Change{complete(list[0].Ref)}, Now: testNow}))
@@ -75,10 +78,7 @@ func TestReserve(t *testing.T) {
 		t.Errorf("%v, full: %v", c, s.Full())
 	}
 	checkReserve(t, o, false)
-	failNext(s, &fs.PathError{Op: "write", Err: syscall.ENOSPC})
-	if _, _, err := s.PutSeller(t.Context(), order.Seller{ID: "b"}); !errors.Is(err, order.ErrNoSpace) {
-		t.Errorf("refused twice: %v", err)
-	}
+	refused(syscall.ENOSPC) // twice
 
 	renew := func() { // in the writer's place: it does nothing meanwhile
 		t.Helper()
@@ -95,8 +95,18 @@ func TestReserve(t *testing.T) {
 		t.Error("still full")
 	}
 	renew()
+
+	refused(syscall.EROFS)
+	if !s.Full() {
+		t.Error("a read-only disk was not noticed")
+	}
+	checkReserve(t, o, true) // there is nothing to be won by removing it
+	renew()
+	if s.Full() {
+		t.Error("still full")
+	}
 	equalLogs(t, logs, "the disk is full: the reserve is given back, for orders to end and old ones to be deleted", 1)
-	equalLogs(t, logs, "the disk has room again: the reserve is made again", 1)
+	equalLogs(t, logs, "the disk takes writes again: the reserve is made again", 2)
 }
 
 func equalLogs(t *testing.T, logs *observer.ObservedLogs, message string, want int) {

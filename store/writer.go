@@ -128,7 +128,7 @@ func (s *Store) writeGroup(group []*request) {
 			return
 		}
 		accepted, culprit, err := s.try(group)
-		if culprit == nil && errors.Is(err, order.ErrNoSpace) && fullDisk(err) && s.reserve.giveBack(err) {
+		if culprit == nil && errors.Is(err, order.ErrNoSpace) && s.reserve.giveBack(err) {
 			group = accepted // once more, in the room of the reserve
 			continue
 		}
