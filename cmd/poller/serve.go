@@ -37,7 +37,6 @@ func (p *program) serve(ctx context.Context) error {
 		return err
 	}
 	leanMemory(p.env)
-	signal.Ignore(syscall.SIGXFSZ) // a file that may not grow is an error of its write (GUARANTEES, G7), not the end of the program
 	hangup := make(chan os.Signal, 1) // from the start: uncaught, it would end the program
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)

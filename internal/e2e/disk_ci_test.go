@@ -3,11 +3,13 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -41,26 +43,32 @@ func (s *site) image() string { return filepath.Join(s.dir, "disk.img") }
 
 func (s *site) mount(args ...string) {
 	s.t.Helper()
-	noError(s.t, os.MkdirAll(s.data(""), 0o700), "making data_dir")
-	run(s.t, "", "mount", append(args, s.data(""))...)
+	s.mountAt(s.data(""), args...)
+}
+
+// mountAt mounts on a folder that is made, until the test ends.
+func (s *site) mountAt(dir string, args ...string) {
+	s.t.Helper()
+	noError(s.t, os.MkdirAll(dir, 0o700), "making a folder to mount on")
+	run(s.t, "", "mount", append(args, dir)...)
 	s.t.Cleanup(func() {
 		var err error
 		for range 100 { // a daemon that is killed may take a moment to let go of it
-			if err = syscall.Unmount(s.data(""), 0); !errors.Is(err, syscall.EBUSY) {
+			if err = syscall.Unmount(dir, 0); !errors.Is(err, syscall.EBUSY) {
 				break
 			}
 			time.Sleep(50 * time.Millisecond)
 		}
 		if err != nil && !errors.Is(err, syscall.EINVAL) { // the latter: the test has done it
-			s.t.Errorf("unmounting %s: %v", s.data(""), err)
+			s.t.Errorf("unmounting %s: %v", dir, err)
 		}
 	})
 }
 
-// fill leaves no free byte on the disk of data_dir. The function that it returns makes room again.
-func (s *site) fill() (empty func()) {
+// fill leaves no free byte on the disk of a folder. The function that it returns makes room again.
+func (s *site) fill(dir string) (empty func()) {
 	s.t.Helper()
-	path := s.data("ballast")
+	path := filepath.Join(dir, "ballast")
 	f, err := os.Create(path)
 	noError(s.t, err, "filling the disk")
 	for size := 1 << 20; size > 0; {
@@ -72,6 +80,27 @@ func (s *site) fill() (empty func()) {
 	}
 	noError(s.t, errors.Join(f.Sync(), f.Close()), "filling the disk")
 	return func() { s.t.Helper(); noError(s.t, os.Remove(path), "making room") }
+}
+
+// useInodes leaves no inode on the disk of data_dir. The function that it returns gives them back.
+func (s *site) useInodes() (giveBack func()) {
+	s.t.Helper()
+	var made []string
+	for {
+		name := s.data(fmt.Sprintf("lost+found/inode-%d", len(made)))
+		err := os.WriteFile(name, nil, 0o600)
+		if errors.Is(err, syscall.ENOSPC) {
+			break
+		}
+		noError(s.t, err, "using up the inodes")
+		made = append(made, name)
+	}
+	return func() {
+		s.t.Helper()
+		for _, name := range made {
+			noError(s.t, os.Remove(name), "giving the inodes back")
+		}
+	}
 }
 
 // A writer submits orders until it is stopped, and writes down what became of each.
@@ -274,7 +303,7 @@ func fullDataDisk(t *testing.T, s *site) {
 	d.call(http.MethodPost, "/v1/sweeps", nil, http.StatusAccepted, nil)
 	arrived()
 
-	empty := s.fill()
+	empty := s.fill(s.data(""))
 	release() // the answers come to a full disk
 	d.waitLog("the disk is full: the reserve is given back, for orders to end and old ones to be deleted", nil)
 	d.refusesWork("steady", "stays")
@@ -317,11 +346,32 @@ func statusOf(d *daemon, path string) int {
 	return a.status
 }
 
-// No inode is left: no file of a result can be made, and an order whose answer brings one goes on later. Who answered is not blamed. GUARANTEES, G7.
-func TestNoInodes(t *testing.T) {
+// There is no place for the file of a result: no inode, or the result store has a disk of its own, which is full. The
+// order goes on later; who answered is not blamed. GUARANTEES, G7.
+func TestNoPlaceForAResult(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, 1)
-	s.onTmpfs("size=48m,nr_inodes=64")
+	for name, spoil := range map[string]func(s *site) (fill func() (empty func())){
+		"no inodes": func(s *site) func() func() {
+			s.onTmpfs("size=48m,nr_inodes=64")
+			noError(t, os.Mkdir(s.data("lost+found"), 0o700), "making a folder")
+			return s.useInodes
+		},
+		"full disk of results": func(s *site) func() func() {
+			disk := filepath.Join(s.dir, "disk")
+			s.mountAt(disk, "-t", "tmpfs", "-o", "size=4m", "poller-test")
+			s.set("results.bucket", "file://"+disk+"/results")
+			return func() func() { return s.fill(disk) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, 1)
+			noPlaceForAResult(t, s, spoil(s))
+		})
+	}
+}
+
+func noPlaceForAResult(t *testing.T, s *site, fill func() (empty func())) {
 	d := s.start()
 	d.register(0, "acme")
 	file := fakeseller.File{Name: "f", Size: 100 << 10, Seed: 1}
@@ -332,35 +382,84 @@ func TestNoInodes(t *testing.T) {
 	var sweep sweepView
 	d.call(http.MethodPost, "/v1/sweeps", nil, http.StatusAccepted, &sweep)
 	arrived()
-	var made []string
-	for {
-		name := s.data(fmt.Sprintf("inode-%d", len(made)))
-		err := os.WriteFile(name, nil, 0o600)
-		if errors.Is(err, syscall.ENOSPC) {
-			break
-		}
-		noError(t, err, "using up the inodes")
-		made = append(made, name)
-	}
+	empty := fill()
 	release()
 	until(t, "the file is found to have no place", func() bool { return d.samples()[`poller_polls_total{outcome="local_fault"}`] > 0 })
 	time.Sleep(1100 * time.Millisecond) // what the disk said before is believed for a second
 	d.refusesWork("acme", "file")
 	d.readsGoOn("file")
-	polls := s.sellers.Stats("acme/file").Polls
-	if polls > 2 {
+	if polls := s.sellers.Stats("acme/file").Polls; polls > 2 {
 		t.Errorf("a big answer was fetched %d times in vain", polls)
 	}
 	if o := d.order("file"); o.State != "processing" || o.Trouble != nil {
 		t.Errorf("an order whose file had no place: %+v", o)
 	}
-	for _, name := range made {
-		noError(t, os.Remove(name), "giving the inodes back")
-	}
+	empty()
 	d.swept(sweep.ID) // it goes on by itself
 	d.checkFiles("file", []fakeseller.File{file})
 	d.resumes("acme", "afterwards")
 	d.checkKept("file", "afterwards")
+}
+
+// A first start on a disk that is nearly full, or has hardly an inode: it serves, or it ends and says why. Either way
+// the next start, with room, needs no repair. GUARANTEES, G7 and G8.
+func TestFirstStartOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	served := 0
+	try := func(s *site, about string, empty func()) {
+		t.Helper()
+		says, serves := s.tryStart()
+		if serves {
+			served++
+		} else if !strings.Contains(says, "no space left on device") {
+			t.Errorf("%s: poller says: %s", about, says)
+		}
+		empty()
+		d := s.start()
+		if _, err := d.do(http.MethodGet, "/v1/status", nil); err != nil {
+			t.Errorf("%s: %v", about, err)
+		}
+		d.stop()
+		checkDatabase(t, s.data("poller.db"))
+	}
+	for kib := int64(0); kib <= 80; kib += 8 {
+		s := newSite(t, 1)
+		s.onTmpfs("size=16m")
+		noError(t, os.Mkdir(s.data("lost+found"), 0o700), "making a folder")
+		empty := s.fill(s.data("lost+found"))
+		ballast := s.data("lost+found/ballast")
+		info, err := os.Stat(ballast)
+		noError(t, err, "looking at the ballast")
+		noError(t, os.Truncate(ballast, info.Size()-kib<<10), "leaving a little room")
+		try(s, fmt.Sprintf("%d KiB free", kib), empty)
+	}
+	for inodes := range 10 {
+		s := newSite(t, 1)
+		s.onTmpfs(fmt.Sprintf("size=16m,nr_inodes=%d", inodes+2)) // one is the root's
+		try(s, fmt.Sprintf("%d inodes free", inodes+1), func() { run(t, "", "mount", "-o", "remount,nr_inodes=64", s.data("")) })
+	}
+	t.Logf("%d of the starts served", served)
+}
+
+// tryStart starts poller and stops it once it serves. It returns what it said if it did not.
+func (s *site) tryStart() (says string, serves bool) {
+	s.t.Helper()
+	cmd := exec.CommandContext(within(s.t), binary, "--config", s.configFile(), "serve")
+	stderr, err := cmd.StderrPipe()
+	noError(s.t, err, "opening a pipe")
+	noError(s.t, cmd.Start(), "starting poller")
+	var all strings.Builder
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		all.WriteString(lines.Text() + "\n")
+		if strings.Contains(lines.Text(), `"serving"`) {
+			serves = true
+			noError(s.t, cmd.Process.Signal(syscall.SIGTERM), "stopping poller")
+		}
+	}
+	if code := exitCode(cmd.Wait()); code != 0 && serves || code != 1 && !serves {
+		s.t.Errorf("served: %v, exit code %d: %s", serves, code, all.String())
+	}
+	return all.String(), serves
 }
 
 // A file of the database that may not grow (RLIMIT_FSIZE, EFBIG) is a refusal, and no end of the process. GUARANTEES, G7.

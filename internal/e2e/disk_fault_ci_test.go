@@ -188,7 +188,7 @@ func TestFailedSyncOfAResult(t *testing.T) {
 	file := fakeseller.File{Name: "f", Size: 200 << 10, Seed: 1}
 	s.sellers.Handle("acme/*", fakeseller.FileBase64(file))
 	d.submit("acme", "one")
-	detach := d.inject("", "fsync", "error=EIO")
+	detach := d.inject("", "fsync", "error=EIO:when=1") // the first: the file, not its folders
 	var polled struct{ Outcome string }
 	d.call(http.MethodPost, "/v1/orders/one/poll", nil, http.StatusOK, &polled)
 	equal(t, "outcome", polled.Outcome, "local_fault")
