@@ -57,7 +57,7 @@ func newFaultSite(t *testing.T) *faultSite {
 	return f
 }
 
-// submits submits one more order, and returns its id and how that was answered (0: not).
+// submits puts in one more order, and returns its id and how that was answered (0: not).
 func (f *faultSite) submits() (id string, status int) {
 	f.n++
 	id = fmt.Sprintf("order-%d", f.n)
@@ -172,7 +172,7 @@ func TestRefusedWrites(t *testing.T) {
 		t.Errorf("only %d places were refused", hit)
 	}
 	t.Logf("%d places", hit)
-	f.d.resumes("acme", "afterwards")
+	f.d.resumes("acme")
 	for _, id := range refused {
 		equal(t, "status of an order that was refused", statusOf(f.d, "/v1/orders/"+id), http.StatusNotFound)
 	}
@@ -233,7 +233,7 @@ func TestFrozenDisk(t *testing.T) {
 
 	run(t, "", "fsfreeze", "-f", s.data(""))
 	thaw := sync.OnceFunc(func() {
-		if out, err := exec.Command("fsfreeze", "-u", s.data("")).CombinedOutput(); err != nil { //nolint:noctx // also when the test has ended
+		if out, err := exec.Command("fsfreeze", "-u", s.data("")).CombinedOutput(); err != nil {
 			t.Errorf("thawing: %v: %s", err, out)
 		}
 	})
@@ -262,7 +262,7 @@ func TestFrozenDisk(t *testing.T) {
 	}
 	until(t, "the order in flight has ended", func() bool { return d.order("held").State == "completed" })
 	equal(t, "polls of the order in flight", s.sellers.Stats("acme/held").Polls, 1)
-	d.resumes("acme", "afterwards")
+	d.resumes("acme")
 	d.checkKept(append(late, "held", "stays", "afterwards")...)
 }
 
