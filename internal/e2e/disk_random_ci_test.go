@@ -144,7 +144,7 @@ func (s *site) fillBut(left int64) (empty func()) {
 	return empty
 }
 
-// erases erases and cancels some orders, which works however full the disk is, or says that it is.
+// erases has some orders erased, which works however full the disk is, or says that it is.
 func erases(d *daemon, random *rand.Rand, orders []string) {
 	d.t.Helper()
 	for range min(5, len(orders)) {
