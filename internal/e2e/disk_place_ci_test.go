@@ -112,10 +112,43 @@ func TestFirstStartOnAFullDisk(t *testing.T) {
 	t.Logf("%d of the starts served", served)
 }
 
-// tryStart starts poller and stops it once it serves. It returns what it said if it did not.
-func (s *site) tryStart() (says string, serves bool) {
+// Each write of the database, each sync, growth, link and rename of a first start fails in turn: it ends and says why, or serves without what
+// failed; the next start needs no repair. GUARANTEES, G6 and G8.
+func TestFaultsOfAFirstStart(t *testing.T) {
+	t.Parallel()
+	for _, call := range []string{"pwrite64", "fdatasync", "fsync", "ftruncate", "fallocate", "linkat", "renameat", "mkdirat"} {
+		t.Run(call, func(t *testing.T) {
+			t.Parallel()
+			ended := 0
+			for place, missed := 1, 0; missed < 2 && place < 20; place++ {
+				s := newSite(t, 1)
+				says, serves := s.tryStart("strace", "-D", "-f", "-y", "-o", s.straceLog(),
+					"-e", "trace="+call, "-e", fmt.Sprintf("inject=%s:error=EIO:when=%d", call, place))
+				if !serves {
+					ended++
+					if !strings.Contains(says, "input/output error") {
+						t.Errorf("%s %d failed, and poller says: %s", call, place, says)
+					}
+				}
+				missed++
+				if s.injected() > 0 {
+					missed = 0
+				}
+				d := s.start()
+				d.register(0, "acme")
+				d.submit("acme", "one")
+				d.checkKept("one")
+			}
+			t.Logf("ended %d times", ended)
+		})
+	}
+}
+
+// tryStart starts poller, under another program if one is given, and stops it once it serves. It returns what it said if it did not.
+func (s *site) tryStart(under ...string) (says string, serves bool) {
 	s.t.Helper()
-	cmd := exec.CommandContext(within(s.t), binary, "--config", s.configFile(), "serve")
+	args := append(under, binary, "--config", s.configFile(), "serve")
+	cmd := exec.CommandContext(within(s.t), args[0], args[1:]...)
 	stderr, err := cmd.StderrPipe()
 	noError(s.t, err, "opening a pipe")
 	noError(s.t, cmd.Start(), "starting poller")
