@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -147,7 +148,7 @@ func TestFaultsOfAFirstStart(t *testing.T) {
 // tryStart starts poller, under another program if one is given, and stops it once it serves. It returns what it said if it did not.
 func (s *site) tryStart(under ...string) (says string, serves bool) {
 	s.t.Helper()
-	args := append(under, binary, "--config", s.configFile(), "serve")
+	args := slices.Concat(under, []string{binary, "--config", s.configFile(), "serve"})
 	cmd := exec.CommandContext(within(s.t), args[0], args[1:]...)
 	stderr, err := cmd.StderrPipe()
 	noError(s.t, err, "opening a pipe")
