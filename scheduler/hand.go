@@ -183,10 +183,20 @@ func (s *Scheduler) nextTick() time.Time {
 }
 
 // ClockDoubted reports whether the wall clock is doubted: deadlines and retention rest (GUARANTEES, G12).
+// Before Run has compared it with the store it is: nothing is known of it yet.
 func (s *Scheduler) ClockDoubted() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.clock != nil && s.clock.doubted
+	return s.clock == nil || s.lookAtClock(s.wall(), time.Now())
+}
+
+// lookAtClock reports whether the wall clock, which reads wall at the instant now, is doubted. Whatever goes by the wall
+// clock asks here first: the loop alone could have slept since the clock stepped. The lock is held.
+func (s *Scheduler) lookAtClock(wall, now time.Time) bool {
+	if s.clock.look(wall, now) {
+		s.tellClock()
+	}
+	return s.clock.doubted
 }
 
 // ConfirmClock takes the wall clock as right, on an operator's word.

@@ -321,9 +321,7 @@ func (s *Scheduler) loop(ctx context.Context) {
 func (s *Scheduler) step(ctx context.Context) {
 	now, wall := time.Now(), s.wall()
 	s.mu.Lock()
-	if s.clock.look(wall, now) {
-		s.tellClock()
-	}
+	s.lookAtClock(wall, now)
 	due := s.line.look(wall, now)
 	if due {
 		s.line.fired(wall, now)

@@ -78,10 +78,11 @@ func (h *housekeeping) run(ctx context.Context) error {
 
 // once does all that is to be done now.
 func (h *housekeeping) once(ctx context.Context) error {
+	now := h.now() // before doubt is asked for: a clock that steps in between does no harm
 	if h.doubted() {
 		return h.deleteFiles(ctx) // their orders are gone already
 	}
-	c, now := h.config(), h.now()
+	c := h.config()
 	expired, err := drain(func() (int, error) {
 		_, n, err := h.store.Expire(ctx, now.Add(-c.Orders.Retention), housekeepingChunk)
 		return n, err
