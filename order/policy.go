@@ -203,7 +203,8 @@ func (p Policy) judge(d *Decision, o Order, obs Observation, poll Poll, now time
 		}
 	}
 	deadlineJudged := !poll.ByHand && !poll.ClockDoubted
-	if why == nil && deadlineJudged && !obs.StartedAt.Before(n.Deadline) {
+	// Begun and ended after the deadline: a clock that was ahead when the poll began may be right again (GUARANTEES, G12).
+	if why == nil && deadlineJudged && !obs.StartedAt.Before(n.Deadline) && !now.Before(n.Deadline) {
 		why = n.deadlineExceeded()
 	}
 	if !obs.Answered && !poll.Evidence.silenceCounts(o, now) {
