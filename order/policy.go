@@ -238,7 +238,8 @@ func (p Policy) clockStep(o Order, kind Outcome, e Evidence, now time.Time) time
 // or throttled: past its deadline it ends like one that had its last chance (SPEC §5, "The deadline").
 func (p Policy) DecideSkipped(o Order, sweepAt time.Time, poll Poll, now time.Time) Decision {
 	d := Decision{Order: o}
-	if o.Ended() || poll.ClockDoubted || !o.Deadline.Before(sweepAt) || !poll.Evidence.speaksAgainst(sweepAt, now) {
+	// Past it by both times, as in judge: the clock may have been ahead when the sweep began.
+	if o.Ended() || poll.ClockDoubted || !o.Deadline.Before(sweepAt) || now.Before(o.Deadline) || !poll.Evidence.speaksAgainst(sweepAt, now) {
 		d.Dropped = true
 		return d
 	}

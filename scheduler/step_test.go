@@ -57,3 +57,49 @@ func (w *world) step(d time.Duration) {
 	defer w.mu.Unlock()
 	w.wallOff += d
 }
+
+// GUARANTEES G12: a doubt is over when the step is undone or confirmed. A restart is neither.
+func TestARestartDoesNotUndoADoubt(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		step time.Duration
+		then func(w *world)
+		want bool
+	}{
+		{"ahead by a year", 365 * 24 * time.Hour, func(*world) {}, true},
+		{"ahead by a day", 24 * time.Hour, func(*world) {}, true},
+		{"back by a day", -24 * time.Hour, func(*world) {}, true},
+		{"after a tick", 365 * 24 * time.Hour, func(w *world) { w.toTick() }, true},
+		{"stopped at once", -24 * time.Hour, func(w *world) { w.step(48 * time.Hour) }, true},
+		{"undone", 365 * 24 * time.Hour, func(w *world) { w.toTick(); w.step(-365 * 24 * time.Hour); time.Sleep(time.Minute) }, false},
+		{"back, and undone", -24 * time.Hour, func(w *world) { w.toTick(); w.step(24 * time.Hour); time.Sleep(time.Minute) }, false},
+		{"confirmed", 365 * 24 * time.Hour, func(w *world) {
+			if err := w.s.ConfirmClock(w.t.Context()); err != nil {
+				w.t.Error(err)
+			}
+		}, false},
+		{"undone by half an hour's less", 24 * time.Hour, func(w *world) { w.step(-23*time.Hour - 30*time.Minute); time.Sleep(time.Minute) }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			virtual(t, func(t *testing.T, w *world) {
+				w.seller("acme")
+				w.submit("acme", 2)
+				w.start()
+				w.toTick()
+				w.step(c.step)
+				time.Sleep(time.Minute)
+				c.then(w)
+				for range 3 {
+					w.stop()
+					time.Sleep(time.Minute)
+					w.start()
+					if got := w.s.ClockDoubted(); got != c.want {
+						t.Errorf("doubted after a restart: %v, want %v", got, c.want)
+					}
+					w.toTick()
+				}
+				w.close()
+			})
+		})
+	}
+}

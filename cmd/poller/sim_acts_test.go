@@ -168,21 +168,16 @@ func (s *sim) passSome() {
 // pass lets time pass in which nobody does anything, and counts the polls: each due order has one at each tick (G11).
 func (s *sim) pass(d time.Duration) {
 	s.settle()
-	begin := s.wall()
-	// Not near a tick, whose polls take a few seconds.
-	if in := begin.Add(d).Sub(begin.Add(d).Truncate(simInterval)); in < time.Minute {
-		d += time.Minute
-	}
-	if in := begin.Sub(begin.Truncate(simInterval)); in < time.Minute {
-		time.Sleep(time.Minute)
-		begin = s.wall()
-	}
+	s.awayFromTicks()
 	s.settle()
 	watched := map[string]bool{}
 	for id, o := range s.m.orders {
 		watched[id] = o.known && !o.gone && o.end == "" && s.well(o.seller) && time.Since(s.wellSince[o.seller]) > 2*time.Hour
 	}
-	begin = s.wall()
+	begin := s.wall()
+	if in := begin.Add(d).Sub(begin.Add(d).Truncate(simInterval)); in < time.Minute || in > simInterval-time.Minute {
+		d += 2 * time.Minute
+	}
 	exact := !s.stepped && time.Since(s.m.quietAt) > 2*simInterval
 	s.sellers.mu.Lock()
 	clear(s.sellers.polls)
@@ -208,6 +203,13 @@ func (s *sim) pass(d time.Duration) {
 	}
 }
 
+// awayFromTicks waits until there are no polls: not at a tick, nor shortly before one.
+func (s *sim) awayFromTicks() {
+	if in := s.wall().Sub(s.wall().Truncate(simInterval)); in < time.Minute || in > simInterval-2*time.Minute {
+		time.Sleep(3 * time.Minute)
+	}
+}
+
 // stepClock moves the wall clock, or says that it is right.
 func (s *sim) stepClock() {
 	const day = 24 * time.Hour
@@ -230,6 +232,9 @@ func (s *sim) stepClock() {
 func (s *sim) moveClock(d time.Duration) {
 	if off := time.Duration(s.off.Load()) + d; off.Abs() > 20*365*24*time.Hour {
 		return
+	}
+	if s.m.before = (time.Time{}); !s.m.doubted {
+		s.m.before = s.wall()
 	}
 	s.off.Add(int64(d))
 	s.m.stepped(d)
@@ -267,6 +272,7 @@ func (s *sim) crashNow() {
 
 // away lets time pass without a daemon, and starts it again: whatever was missed, each order gets one poll (G13).
 func (s *sim) away(dir string) {
+	began, stepped, doubted, off := time.Now(), false, s.m.doubted, s.m.off
 	if s.rnd.IntN(2) == 0 {
 		time.Sleep(time.Duration(s.rnd.IntN(3*24*60)) * time.Minute)
 	}
@@ -275,15 +281,18 @@ func (s *sim) away(dir string) {
 		steps := []time.Duration{-24 * time.Hour, -2 * time.Hour, time.Hour, 24 * time.Hour, 365 * 24 * time.Hour, 3652 * 24 * time.Hour}
 		if d := steps[s.rnd.IntN(len(steps))]; (time.Duration(s.off.Load()) + d).Abs() < 20*365*24*time.Hour {
 			s.off.Add(int64(d))
+			stepped = true
 		}
 	}
 	s.sellers.mu.Lock()
 	clear(s.sellers.polls)
 	s.sellers.mu.Unlock()
-	if left := simInterval - s.wall().Sub(s.wall().Truncate(simInterval)); left < time.Minute {
-		time.Sleep(left + time.Minute)
-	}
+	s.awayFromTicks()
 	s.start(dir)
+	down := time.Since(began)
+	if still := off > 0 || off+down < -time.Hour; !stepped && s.m.doubted != (doubted && still) && (off+down+time.Hour).Abs() > time.Hour {
+		s.t.Errorf("a start %s later: clock doubted %v, and was %v, %s off", down, s.m.doubted, doubted, off)
+	}
 	time.Sleep(30 * time.Second)
 	synctest.Wait()
 	s.sellers.mu.Lock()

@@ -43,8 +43,7 @@ type simDaemon struct {
 	dir   string
 	log   *tail
 	token string
-	quit  context.CancelFunc
-	done  chan error
+	stop  func() error // as SIGTERM does; again: what it said
 	// cut: for the world outside it is dead; whatever it still does reaches nobody.
 	cut atomic.Bool
 
@@ -79,7 +78,7 @@ func (l *tail) Write(p []byte) (int, error) {
 // openSim opens the daemon in dir. self is set to it before anything of it works. begin runs it.
 func openSim(t *testing.T, dir, config string, world outside, self *atomic.Pointer[simDaemon]) *simDaemon {
 	t.Helper()
-	d := &simDaemon{dir: dir, log: &tail{}, done: make(chan error, 1)}
+	d := &simDaemon{dir: dir, log: &tail{}}
 	self.Store(d)
 	file := filepath.Join(dir, "config.yaml")
 	write(t, file, config)
@@ -107,26 +106,12 @@ func openSim(t *testing.T, dir, config string, world outside, self *atomic.Point
 
 func (d *simDaemon) begin() {
 	ctx, quit := context.WithCancel(context.Background())
-	d.quit = quit
-	go func() { d.done <- d.run(ctx) }()
-}
-
-// lastSweep is when the newest sweep began, by the wall clock; zero: there was none.
-func (d *simDaemon) lastSweep(t *testing.T) time.Time {
-	list, _, err := d.store.Sweeps(t.Context(), "", 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(list) == 0 {
-		return time.Time{}
-	}
-	return list[0].StartedAt
-}
-
-// stop is SIGTERM.
-func (d *simDaemon) stop() error {
-	d.quit()
-	return <-d.done
+	done := make(chan error, 1)
+	d.stop = sync.OnceValue(func() error {
+		quit()
+		return <-done
+	})
+	go func() { done <- d.run(ctx) }()
 }
 
 // call asks the API, and reports whether there was an answer: a daemon that died meanwhile gives none.

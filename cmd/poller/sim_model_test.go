@@ -34,6 +34,7 @@ type simModel struct {
 	off       time.Duration // of the wall clock from what it should be by the last confirmation
 	doubted   bool
 	quietAt   time.Time // bubble's time of the last start, confirmation or step of the clock
+	before    time.Time // wall clock just before it stepped last: what was decided then may be recorded after
 }
 
 // stepped: G12, over an hour is doubted until it is undone or confirmed.
@@ -45,18 +46,22 @@ func (m *simModel) stepped(d time.Duration) {
 
 func (m *simModel) confirmed() { m.off, m.doubted, m.quietAt = 0, false, time.Now() }
 
-// started: at start the newest tick says what time it should be. sure is false near the bounds.
-func (m *simModel) started(wall, lastSweep time.Time) (sure bool) {
+// started: at start the newest record says what time it should be; a doubt of before stays until it is undone. sure is
+// false near the bounds.
+func (m *simModel) started(wall, newest time.Time, off time.Duration) (sure bool) {
 	m.confirmed()
-	if lastSweep.IsZero() {
+	if newest.IsZero() {
 		return true
 	}
-	ahead := wall.Sub(lastSweep)
-	if m.doubted = ahead < -time.Hour || ahead > 7*24*time.Hour; m.doubted {
+	ahead, most := wall.Sub(newest), 7*24*time.Hour
+	if off > time.Hour {
+		most = min(most, off-time.Hour)
+	}
+	if m.doubted = ahead < -time.Hour || ahead > most; m.doubted {
 		m.off = ahead
 	}
 	near := func(at time.Duration) bool { return (ahead - at).Abs() < 20*time.Minute }
-	return !near(-time.Hour) && !near(7*24*time.Hour)
+	return !near(-time.Hour) && !near(most)
 }
 
 // view is an order as the API shows it.
@@ -214,7 +219,8 @@ func (s *sim) justify(id string, o *simOrder, v *simView) {
 	case v.Failure.Code == order.CodeSellerFailed:
 		ok = says(order.SellerFailed, v.Failure.Message)
 	case v.Failure.Code == order.CodeDeadlineExceeded:
-		ok = !s.m.doubted && !v.EndedAt.Before(v.Deadline)
+		before := s.m.before.Sub(v.EndedAt)
+		ok = !v.EndedAt.Before(v.Deadline) && (!s.m.doubted || before >= 0 && before < simCommit)
 	default:
 		limit := map[string]time.Duration{order.CodeNotFound: 2 * time.Hour, order.CodeInvalidResponse: 6 * time.Hour, order.CodeRejectedResult: 24 * time.Hour}[v.Failure.Code]
 		n := s.sellers.count(id, order.Outcome(v.Failure.Code))

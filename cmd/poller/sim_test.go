@@ -120,10 +120,13 @@ func (s *sim) start(dir string) {
 		},
 		dial: func(ctx context.Context, _, _ string) (net.Conn, error) { return s.platform.dial(ctx, d.Load()) },
 	}, &d)
-	last := s.d.lastSweep(s.t)
-	sure := s.m.started(s.wall(), last)
+	newest, off, err := s.d.store.Clock(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	sure := s.m.started(s.wall(), newest, off)
 	if s.trace {
-		s.t.Logf("started at %s, the newest sweep is of %s", s.wall().Format(time.DateTime), last.Format(time.DateTime))
+		s.t.Logf("started at %s, the newest record is of %s, the clock was %s off", s.wall().Format(time.DateTime), newest.Format(time.DateTime), off)
 	}
 	s.d.begin()
 	synctest.Wait()
