@@ -183,21 +183,60 @@ func (s *Scheduler) nextTick() time.Time {
 }
 
 // ClockDoubted reports whether the wall clock is doubted: deadlines and retention rest (GUARANTEES, G12).
+// Before Run has compared it with the store it is: nothing is known of it yet.
 func (s *Scheduler) ClockDoubted() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.clock != nil && s.clock.doubted
+	return s.clock == nil || s.lookAtClock(s.wall(), time.Now())
+}
+
+// lookAtClock reports whether the wall clock, which reads wall at the instant now, is doubted. Whatever goes by the wall
+// clock asks here first: the loop alone could have slept since the clock stepped. The lock is held.
+func (s *Scheduler) lookAtClock(wall, now time.Time) bool {
+	if s.clock.look(wall, now) {
+		s.tellClock()
+		s.poke() // for the loop to remember it
+	}
+	return s.clock.doubted
 }
 
 // ConfirmClock takes the wall clock as right, on an operator's word.
 func (s *Scheduler) ConfirmClock(ctx context.Context) error {
-	return s.inLoop(ctx, func(context.Context) {
+	var err error
+	inLoop := s.inLoop(ctx, func(ctx context.Context) {
 		s.mu.Lock()
-		defer s.mu.Unlock()
 		s.clock.confirm(s.wall(), time.Now())
 		s.metrics.ClockDoubted.Set(0)
 		s.log.Info("clock confirmed: deadlines and retention go on", zap.Time("wall", s.wall()))
+		s.mu.Unlock()
+		err = s.rememberClock(ctx)
 	})
+	return errors.Join(inLoop, err)
+}
+
+// rememberClock makes durable whether the clock is doubted, if that changed: a restart does not undo a doubt
+// (GUARANTEES, G12). What the disk has no room for is tried again at the loop's next step. Only the loop calls it.
+func (s *Scheduler) rememberClock(ctx context.Context) error {
+	s.mu.Lock()
+	off := s.clock.news()
+	at := s.clock.seenWall.Add(-off)
+	changed := off != s.clock.kept
+	s.mu.Unlock()
+	if !changed {
+		return nil
+	}
+	err := s.store.SetClock(context.WithoutCancel(ctx), at, off)
+	switch {
+	case err == nil:
+		s.mu.Lock()
+		s.clock.kept = off
+		s.mu.Unlock()
+	case errors.Is(err, order.ErrBroken):
+		s.fail(err)
+	default:
+		s.log.Warn("what is thought of the clock is not recorded; a restart may forget it", zap.Error(err))
+	}
+	return err
 }
 
 // tellClock shows whether the clock is doubted. The lock is held.

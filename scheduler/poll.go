@@ -352,7 +352,7 @@ func (s *Scheduler) land(f *flight) {
 	}
 
 	f.wall = wall
-	f.poll = order.Poll{Tick: f.tick, ByHand: f.byHand, Stale: stale, ClockDoubted: s.clock.doubted, Evidence: evidence}
+	f.poll = order.Poll{Tick: f.tick, ByHand: f.byHand, Stale: stale, ClockDoubted: s.lookAtClock(wall, now), Evidence: evidence}
 	s.pending = append(s.pending, f)
 	s.landed = f
 	s.urgent = s.urgent || f.byHand

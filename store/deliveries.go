@@ -16,7 +16,8 @@ import (
 const maxSetAside = 100
 
 // Deliveries returns up to limit pending deliveries that are due by now, the longest due first, each with its
-// event as the feed gives it out: those under way too, which the caller knows. next is when the first one
+// event as the feed gives it out: those under way too, which the caller knows. After them come those that would be due
+// so late that the clock must have gone back. next is when the first one
 // after those is due; zero: there is none. A delivery whose row or order is damaged is set aside and logged (GUARANTEES, G9).
 func (s *Store) Deliveries(ctx context.Context, now time.Time, limit int) (due []order.Delivery, next time.Time, err error) {
 	var damaged []uint64
@@ -31,6 +32,13 @@ func (s *Store) Deliveries(ctx context.Context, now time.Time, limit int) (due [
 				damaged = append(damaged, w.number)
 			}
 			w.next()
+		}
+		for w := box.walkLast(); w.postponed(ms) && len(due) < limit && len(damaged) < maxSetAside; w.prev() {
+			if d, ok := box.delivery(r, w.number); ok {
+				due = append(due, d)
+			} else {
+				damaged = append(damaged, w.number)
+			}
 		}
 		switch {
 		case w.due(ms):

@@ -79,10 +79,10 @@ func (h *housekeeping) run(ctx context.Context) error {
 // once does all that is to be done now. A step that fails keeps none of the others from being done: on a full disk
 // each one may make the room that another lacks.
 func (h *housekeeping) once(ctx context.Context) error {
+	now := h.now() // before doubt is asked for: a clock that steps in between does no harm
 	if h.doubted() {
 		return h.deleteFiles(ctx) // their orders are gone already
 	}
-	now := h.now()
 	return errors.Join(h.deleteRecords(ctx, now), h.deleteFiles(ctx), h.deleteOrphans(ctx, now))
 }
 

@@ -56,6 +56,24 @@ func (e *env) endedOrders(n int) []order.Order {
 }
 
 var outboxTests = map[string]func(*env){
+	"outbox/a retry put off while the clock was ahead does not wait until it is there again": func(e *env) {
+		list := e.endedOrders(3)
+		right := e.now
+		e.now = e.now.Add(365 * 24 * time.Hour)
+		e.delivered(order.Attempt{Number: 4, Attempts: 1, DueAt: e.now.Add(5 * time.Second)}, order.Attempt{Number: 5, Attempts: 1, DueAt: e.now})
+		e.now = right
+		e.delivered(order.Attempt{Number: 6, Attempts: 1, DueAt: e.now.Add(11 * time.Hour)})
+		if got, _ := e.due(10); fmt.Sprint(got) != "[4 5]" {
+			e.Errorf("due after the clock went back: %v, want 4 and 5", got)
+		}
+		if got, _ := e.due(1); fmt.Sprint(got) != "[4]" {
+			e.Errorf("one that is due: %v, want 4", got)
+		}
+		e.delivered(order.Attempt{Number: 4, Taken: true}, order.Attempt{Number: 5, Taken: true})
+		if got, next := e.due(10); got != nil || !next.Equal(right.Add(11*time.Hour)) {
+			e.Errorf("%d orders: %v due, next %v; want none, in 11 hours", len(list), got, next)
+		}
+	},
 	"outbox/an end is queued with its commit, nothing else is": func(e *env) {
 		e.seller("a")
 		o := e.submit("a", "o", "p")
