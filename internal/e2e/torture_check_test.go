@@ -40,9 +40,9 @@ type submission struct {
 	ended        json.RawMessage // the order as it was shown after its end; nil: never
 }
 
-func newHistory(t *testing.T, platform *receiver) *history {
+func newHistory(t *testing.T) *history {
 	return &history{
-		t: t, platform: platform, mayEnd: func(string, *orderView) error { return nil },
+		t: t, mayEnd: func(string, *orderView) error { return nil },
 		orders: make(map[string]*submission), wake: make(map[int]chan struct{}),
 	}
 }
@@ -119,13 +119,29 @@ func (h *history) read(event json.RawMessage) {
 func (h *history) copy() *history {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c := newHistory(h.t, h.platform)
+	c := newHistory(h.t)
 	c.mayEnd, c.seen, c.feed = h.mayEnd, h.seen, slices.Clone(h.feed)
 	for id, s := range h.orders {
 		one := *s
 		c.orders[id] = &one
 	}
 	return c
+}
+
+// goBack makes the history what it was at an earlier moment, but for what was
+// asked for since then: it may or may not have been done.
+func (h *history) goBack(past *history) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.feed = past.feed
+	for id, s := range h.orders {
+		was := submission{}
+		if p := past.orders[id]; p != nil {
+			was = *p
+		}
+		was.content, was.cancelling = s.content, s.cancelling
+		*s = was
+	}
 }
 
 // check compares the history with what a running poller has. Nobody else may

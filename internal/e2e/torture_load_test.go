@@ -38,22 +38,38 @@ const tortureSellers = 4
 type torture struct {
 	*site
 	*history
-	t        *testing.T
-	random   *rand.Rand // for who holds no lock: the test alone
-	platform *receiver
-	proxy    *tlsProxy
-	life     int // how often it was loaded
+	t      *testing.T
+	random *rand.Rand // for who holds no lock: the test alone
+	proxy  *tlsProxy
+	life   int // how often it was loaded
 
 	uploads sync.Mutex
 	keys    map[string]string // of whole uploads, by order
+
+	perhaps map[string]*telling // see recalls
 }
 
 func newTorture(t *testing.T, random *rand.Rand) *torture {
 	t.Helper()
-	c := &torture{site: newSite(t, 2), t: t, random: random, platform: newReceiver(t), proxy: newTLSProxy(t), keys: make(map[string]string)}
-	c.history = newHistory(t, c.platform)
+	c := &torture{site: newSite(t, 2), t: t, random: random, proxy: newTLSProxy(t), keys: make(map[string]string)}
+	c.history = newHistory(t)
 	c.mayEnd = c.checkResult
 	c.set("log.level", "info", "fetch.per_seller", "8", "uploads.listen", "127.0.0.1:0", "uploads.public_url", c.proxy.URL)
+	c.newPlatform()
+	done := c.observed(c.answer)
+	processing := fakeseller.Step{JSON: object{"status": "processing", "progress": 10}}
+	c.sellers.Handle("*/*", fakeseller.Script{done})
+	c.sellers.Handle("*/text-*", fakeseller.Script{processing, done})
+	c.sellers.Handle("*/long-*", fakeseller.Script{processing, done})
+	c.sellers.Handle("*/half-*", fakeseller.Script{c.observed(sendOneAndAHalf), done})
+	c.sellers.Handle("*/messy-*", slices.Concat(fakeseller.InvalidJSON(), fakeseller.WrongOrderID(), fakeseller.Status(http.StatusInternalServerError), fakeseller.Drop(), fakeseller.Script{done}))
+	return c
+}
+
+// newPlatform starts a platform, of which poller is told when it starts next.
+func (c *torture) newPlatform() {
+	c.t.Helper()
+	c.platform = newReceiver(c.t)
 	c.tells(c.platform)
 	// One attempt in eight fails, but an event's second try doesn't: after eight in a row the outbox would rest for a minute.
 	c.platform.replies(func(a attempt) int {
@@ -66,14 +82,6 @@ func newTorture(t *testing.T, random *rand.Rand) *torture {
 		}
 		return http.StatusInternalServerError
 	})
-	done := c.observed(c.answer)
-	processing := fakeseller.Step{JSON: object{"status": "processing", "progress": 10}}
-	c.sellers.Handle("*/*", fakeseller.Script{done})
-	c.sellers.Handle("*/text-*", fakeseller.Script{processing, done})
-	c.sellers.Handle("*/long-*", fakeseller.Script{processing, done})
-	c.sellers.Handle("*/half-*", fakeseller.Script{c.observed(sendOneAndAHalf), done})
-	c.sellers.Handle("*/messy-*", slices.Concat(fakeseller.InvalidJSON(), fakeseller.WrongOrderID(), fakeseller.Status(http.StatusInternalServerError), fakeseller.Drop(), fakeseller.Script{done}))
-	return c
 }
 
 // observed is a step that is counted among what the history saw.
@@ -411,6 +419,49 @@ func (k *client) follow() error {
 		k.read(item)
 	}
 	return err
+}
+
+// A memory is what was known at a moment.
+type memory struct {
+	history  *history
+	platform *receiver
+	keys     map[string]string
+}
+
+// remembers returns what is known now.
+func (c *torture) remembers() memory {
+	c.uploads.Lock()
+	defer c.uploads.Unlock()
+	return memory{history: c.copy(), platform: c.platform.copy(), keys: maps.Clone(c.keys)}
+}
+
+// forgets takes the world back to a moment that poller, which is gone, will be taken back to. There is another platform
+// with the memory of the first one, since that may still be told what never was. What clients have asked for since may
+// have been done before the moment was fixed.
+func (c *torture) forgets(m memory) {
+	c.uploads.Lock()
+	c.keys = m.keys
+	c.uploads.Unlock()
+	c.goBack(m.history)
+	was := c.platform.copy()
+	c.newPlatform()
+	c.platform.mu.Lock()
+	defer c.platform.mu.Unlock()
+	c.platform.told, c.platform.last = m.platform.told, m.platform.last
+	c.perhaps = was.told
+}
+
+// recalls gives the platform back what it was told after the moment of forgets and before that was fixed: what is in
+// the feed all the same. Poller may know that it was taken.
+func (c *torture) recalls(feed []eventView) {
+	c.platform.mu.Lock()
+	defer c.platform.mu.Unlock()
+	for id, e := range c.perhaps {
+		if e.Number <= len(feed) && feed[e.Number-1].Type == e.Type && sameJSON(feed[e.Number-1].Data, e.Data) && c.platform.told[id] == nil {
+			c.platform.told[id] = e
+		}
+	}
+	c.perhaps = nil
 }
 
 // finish lets every order end: those that never would are cancelled.
