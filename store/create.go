@@ -103,7 +103,7 @@ func isTemp(name string) bool {
 // complete, so that a kill leaves a whole one or none.
 func create(o *Options) error {
 	dir := filepath.Dir(o.Path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := MakeDir(dir); err != nil {
 		return err
 	}
 	temp, err := os.CreateTemp(dir, tempPattern)

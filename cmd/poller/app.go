@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -120,7 +119,7 @@ func openAppIn(ctx context.Context, world outside, c *Config, file string, env f
 // first start then leaves nothing to repair (GUARANTEES, G8).
 func (a *app) openData(ctx context.Context) (err error) {
 	c := a.started
-	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+	if err := store.MakeDir(c.DataDir); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
 	a.store, err = store.Open(ctx, store.Options{
