@@ -34,8 +34,9 @@ func (a *app) listen(ctx context.Context, registry *prometheus.Registry) (err er
 		}
 		a.uploadServer = a.uploadTaker.Server()
 		a.uploadServer.Handler = a.counted(a.uploadServer.Handler)
+		api.LimitConnections(a.uploadServer, clientConns(a.openFiles, c.Fetch.Workers), a.log.Named("uploads"))
 	}
-	a.apiServer = api.NewServer(a.api, a.log.Named("api"))
+	a.apiServer = api.NewServer(a.api, clientConns(a.openFiles, c.Fetch.Workers), a.log.Named("api"))
 	a.apiServer.Handler = a.counted(a.apiServer.Handler)
 	a.metricsServer = &http.Server{
 		Handler:           a.counted(a.observation(registry)),
@@ -46,6 +47,7 @@ func (a *app) listen(ctx context.Context, registry *prometheus.Registry) (err er
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          zap.NewStdLog(zap.NewNop()), // what is wrong with their requests is up to the scrapers
 	}
+	api.LimitConnections(a.metricsServer, leastConns, a.log.Named("metrics"))
 	return nil
 }
 
