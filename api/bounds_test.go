@@ -102,14 +102,16 @@ var noBackup = func(context.Context, string) error { return io.EOF }
 // ... nor one that submits lines and falls silent.
 func TestSilentLines(t *testing.T) {
 	t.Parallel()
-	inWorld(t, 8, func(t *testing.T, w *world) {
-		c := w.dial()
-		c.say(head("POST", "/v1/orders", "Content-Type: application/x-ndjson", "Transfer-Encoding: chunked") + "\r\n2\r\n\n\n\r\n")
-		lasted, answer := c.lasts()
-		if lasted > lineTimeout+slack || !strings.Contains(answer, "too slowly") {
-			t.Errorf("open for %s: %s", lasted, answer)
-		}
-	})
+	for framing, begin := range map[string]string{"Transfer-Encoding: chunked": "2\r\n\n\n\r\n", "Content-Length: 100": "\n\n"} {
+		inWorld(t, 8, func(t *testing.T, w *world) {
+			c := w.dial()
+			c.say(head("POST", "/v1/orders", "Content-Type: application/x-ndjson", framing) + "\r\n" + begin)
+			lasted, answer := c.lasts()
+			if lasted > lineTimeout+slack || !strings.Contains(answer, "too slowly") {
+				t.Errorf("%s: open for %s: %s", framing, lasted, answer)
+			}
+		})
+	}
 }
 
 // ... nor one that does not read its answer, or reads it a byte at a time, on any route.

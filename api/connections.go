@@ -129,14 +129,9 @@ func (s *seat) rest() {
 	}
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
-	if s.of.seats[s.conn] != s {
-		return
-	}
-	if s.spare == nil {
+	if s.of.seats[s.conn] == s && s.spare == nil {
 		s.spare = s.of.spare.PushBack(s)
-		return
 	}
-	s.of.spare.MoveToBack(s.spare)
 }
 
 // leave gives the seat back.
