@@ -35,21 +35,19 @@ type seat struct {
 // tellAgain is how often it is logged that there are too many connections.
 const tellAgain = time.Minute
 
-// LimitConnections bounds the connections of a server to most. A connection is
-// at work while a request is answered on it; with strangers only from the time on that work was called for the
-// request. It takes the server's ConnState, and its ConnContext.
-func LimitConnections(s *http.Server, most int, log *zap.Logger) {
-	limitConnections(s, most, false, log)
-}
-
-func limitConnections(s *http.Server, most int, strangers bool, log *zap.Logger) {
+// LimitConnections bounds the connections of a server to most. What is at work
+// is not closed for another connection: with busy, each on which a request is being answered; else none, and the
+// one whose newest request began first goes. It takes the server's ConnState, and its ConnContext.
+func LimitConnections(s *http.Server, most int, busy bool, log *zap.Logger) {
 	c := &connections{most: most, log: log, seats: make(map[net.Conn]*seat), spare: list.New()}
 	s.ConnState = func(conn net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew: // ConnContext comes before
 		case http.StateActive:
-			if !strangers {
+			if busy {
 				c.take(conn).work()
+			} else {
+				c.take(conn).renew()
 			}
 		case http.StateIdle:
 			c.take(conn).rest()
@@ -119,6 +117,18 @@ func (s *seat) work() {
 	if s.spare != nil {
 		s.of.spare.Remove(s.spare)
 		s.spare = nil
+	}
+}
+
+// renew says that a request has begun.
+func (s *seat) renew() {
+	if s == nil {
+		return
+	}
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	if s.spare != nil {
+		s.of.spare.MoveToBack(s.spare)
 	}
 }
 

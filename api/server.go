@@ -42,7 +42,7 @@ func NewServer(a *API, connections int, log *zap.Logger) *http.Server {
 	if l, err := zap.NewStdLogAt(log, zapcore.DebugLevel); err == nil {
 		s.ErrorLog = l
 	}
-	limitConnections(s, connections, true, log)
+	LimitConnections(s, connections, false, log) // the guard says what is at work
 	s.RegisterOnShutdown(a.Stop)
 	return s
 }
