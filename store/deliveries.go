@@ -94,14 +94,14 @@ func (s *Store) setAside(ctx context.Context, numbers []uint64) error {
 }
 
 // Delivered records what came of attempts, in one commit. An attempt of an event without a pending delivery is passed
-// over, and so is one that was not taken and counts two or more attempts more than the delivery has: it began before a replay.
+// over, and so is one at a delivery that was queued at another time: it began before a replay, which asks for one more.
 func (s *Store) Delivered(ctx context.Context, attempts []order.Attempt) error {
 	return s.update(ctx, len(attempts), func(t *txn) error {
 		box := t.outbox()
 		for i := range attempts {
 			a := &attempts[i]
 			row, in, ok := box.row(a.Number)
-			if !ok || !a.Taken && a.Attempts > row.attempts+1 {
+			if !ok || !a.QueuedAt.IsZero() && !a.QueuedAt.Equal(row.queuedAt) {
 				continue
 			}
 			t.unqueue(a.Number, &row, in, true)

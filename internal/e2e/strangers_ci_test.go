@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -204,23 +203,6 @@ func strangersRound(t *testing.T, d *daemon, w *hostile.World, round int) {
 		})
 	}
 	all.Wait()
-}
-
-// runtimeSamples are what must not grow.
-func runtimeSamples(d *daemon) map[string]float64 {
-	all := map[string]float64{}
-	for line := range bytes.Lines(d.get("/metrics").body) {
-		name, value, ok := strings.Cut(strings.TrimSpace(string(line)), " ")
-		if !ok || strings.HasPrefix(name, "#") {
-			continue
-		}
-		all["series"]++
-		switch name {
-		case "go_goroutines", "process_open_fds", "process_resident_memory_bytes":
-			all[name], _ = strconv.ParseFloat(value, 64)
-		}
-	}
-	return all
 }
 
 // settled waits until goroutines and open files are within 5 % of what they
