@@ -253,6 +253,14 @@ func TestNoSlotIsLostToThoseWhoGiveUp(t *testing.T) {
 		all.Wait()
 		time.Sleep(time.Second)
 		synctest.Wait()
+		o := w.order("a-0")
+		for range 5 { // and those whose turn comes as they give up
+			a, waits := w.s.askTurn(&o)
+			if waits {
+				t.Error("no turn, though nothing is in flight")
+			}
+			w.s.withdraw(a)
+		}
 		w.s.mu.Lock()
 		if w.s.inFlight != 0 || len(w.s.asks) != 0 {
 			t.Errorf("%d in flight, %d waiting when all is over", w.s.inFlight, len(w.s.asks))
