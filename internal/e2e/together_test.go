@@ -49,7 +49,7 @@ func (d *daemon) together(n int, request func(i int) (method, path string, body 
 	return answers
 }
 
-// counts counts answers by status.
+// counts says how many answers have each status.
 func counts(answers []answer) string {
 	n := map[int]int{}
 	for _, a := range answers {
