@@ -25,6 +25,9 @@ import (
 // simCommit is how long after an answer its decision is surely recorded.
 const simCommit = 3 * time.Second
 
+// simSteps is how many things happen in a run.
+const simSteps = 60
+
 // sim is the whole daemon in a world of chance, beside a model of what it may do.
 type sim struct {
 	t    *testing.T
@@ -49,7 +52,7 @@ type sim struct {
 // checks after each step that the daemon does only what SPEC and GUARANTEES allow (G2, G4, G5, G11, G12, G13).
 // POLLER_SEED repeats a run, as far as the order of goroutines lets it; POLLER_TORTURE multiplies the number of runs.
 func TestSimulation(t *testing.T) {
-	runs, seed, trace := 4, rand.Uint64(), false
+	runs, seed, trace := 2, rand.Uint64(), false
 	if n, err := strconv.Atoi(os.Getenv("POLLER_TORTURE")); err == nil {
 		runs *= n
 	}
@@ -62,7 +65,7 @@ func TestSimulation(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSim(t, seed)
 				s.trace = trace
-				s.run(100)
+				s.run(simSteps)
 				for what, n := range s.did {
 					did[what] += n
 				}
