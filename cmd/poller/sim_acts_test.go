@@ -93,6 +93,9 @@ func (s *sim) cancel() {
 
 func (s *sim) pollNow() {
 	if id := s.anOrder(); id != "" {
+		if b := s.m.orders[id].base; b != nil {
+			b.hand++
+		}
 		s.must(http.MethodPost, "/v1/orders/"+id+"/poll", nil, http.StatusOK, http.StatusConflict, http.StatusGone, http.StatusNotFound)
 	}
 }
