@@ -127,7 +127,7 @@ func TestPowerCut(t *testing.T) {
 	c := newTorture(t, random)
 	m := c.onMachine()
 	d := c.begin()
-	cuts := 8 * tortureFactor(t)
+	cuts := 5 * tortureFactor(t)
 	for cut := range cuts {
 		moment := c.after(1 + random.IntN(400))
 		wait := c.load(d)
@@ -171,7 +171,7 @@ func TestPowerCutInAFirstStart(t *testing.T) {
 	c.set("uploads.listen", `""`, "uploads.public_url", `""`) // what is made for them would sync the rest
 	m := c.onMachine()
 	takes := time.Duration(0) // a start, at least
-	cuts, served := 20*tortureFactor(t), 0
+	cuts, served := 12*tortureFactor(t), 0
 	for cut := range cuts {
 		m.blank()
 		begun := time.Now()
