@@ -64,7 +64,8 @@ func (s *Scheduler) LiveSweep() (order.Sweep, bool) {
 }
 
 // PollNow polls one order at once: paused, resting or left alone, it does not
-// matter; it joins a poll of the order that is in flight. It returns what the
+// matter; but it waits for a turn while as many polls are in flight as may be, in all or to the host
+// (ctx ends that). It joins a poll of the order that is in flight. It returns what the
 // poll brought and the order after the commit. order.ErrNotFound,
 // order.ErrErased, order.ErrEnded, order.ErrNoSpace, order.ErrStopping.
 func (s *Scheduler) PollNow(ctx context.Context, id string) (order.Observation, order.Order, error) {
@@ -77,31 +78,33 @@ func (s *Scheduler) PollNow(ctx context.Context, id string) (order.Observation, 
 }
 
 func (s *Scheduler) pollNow(ctx context.Context, id string) (order.Observation, order.Order, error) {
-	o, err := s.store.Order(ctx, id)
+	var none order.Observation
+	o, err := s.pollable(ctx, id)
 	if err != nil {
-		return order.Observation{}, o, err
-	}
-	if o.Ended() {
-		return order.Observation{}, o, order.ErrEnded
-	}
-	if !s.enough() {
-		return order.Observation{}, o, order.ErrNoSpace
-	}
-	if !s.running() {
-		return order.Observation{}, o, order.ErrStopping
+		return none, o, err
 	}
 	if err := s.meet(ctx, []order.Due{{Ref: o.Ref}}); err != nil {
-		return order.Observation{}, o, err
+		return none, o, err
 	}
-	f, done, err := s.byHand(&o)
-	if err != nil {
-		return order.Observation{}, o, err
+	a, waits := s.askTurn(&o)
+	select {
+	case <-a.over:
+	case <-ctx.Done():
+		s.withdraw(a)
+		return none, o, ctx.Err()
+	}
+	if a.err != nil {
+		return none, o, a.err
+	}
+	if err := s.beginAsk(ctx, a, waits); err != nil {
+		return none, o, err
 	}
 	select {
-	case <-done:
+	case <-a.done:
 	case <-ctx.Done():
-		return order.Observation{}, o, ctx.Err()
+		return none, o, ctx.Err()
 	}
+	f := a.flight
 	switch {
 	case f.err != nil:
 		return f.obs, o, f.err
@@ -115,38 +118,27 @@ func (s *Scheduler) pollNow(ctx context.Context, id string) (order.Observation, 
 	return f.obs, after, nil
 }
 
+// pollable returns the order if it can be polled by hand now.
+func (s *Scheduler) pollable(ctx context.Context, id string) (order.Order, error) {
+	o, err := s.store.Order(ctx, id)
+	switch {
+	case err != nil:
+		return o, err
+	case o.Ended():
+		return o, order.ErrEnded
+	case !s.enough():
+		return o, order.ErrNoSpace
+	case !s.running():
+		return o, order.ErrStopping
+	}
+	return o, nil
+}
+
 // running reports whether Run has read what it needs to judge polls, and is not stopping.
 func (s *Scheduler) running() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.clock != nil && !s.stopping
-}
-
-// byHand starts a poll of the order, or returns the one in flight. done is closed after the commit.
-func (s *Scheduler) byHand(o *order.Order) (f *flight, done <-chan struct{}, err error) {
-	now := time.Now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopping {
-		return nil, nil, order.ErrStopping
-	}
-	l := s.lanes[o.Ref.Seller]
-	if l == nil {
-		return nil, nil, order.ErrNotFound
-	}
-	if f := l.busy[o.Ref.Order]; f != nil {
-		s.urgent = true
-		s.wakeRecorder()
-		return f, f.wait(), nil
-	}
-	f = &flight{lane: l, ref: o.Ref, target: order.Target{Ref: o.Ref, ID: o.ID, RemoteID: o.RemoteID}, waited: o.Tick, byHand: true, tick: o.Tick}
-	if s.run != nil {
-		f.run, f.tick = s.run, s.run.rec.Tick
-	}
-	s.takeOff(f, now)
-	s.workers.Add(1)
-	go s.worker(f)
-	return f, f.wait(), nil
 }
 
 // NextPoll is when an order will be polled next, as far as can be said: the

@@ -69,6 +69,7 @@ const maxPending = 20_000
 
 // pump starts as many polls as may start. The lock is held.
 func (s *Scheduler) pump(now time.Time) {
+	s.answerAsks(now)
 	for {
 		f := s.take(now)
 		if f == nil {
@@ -98,6 +99,7 @@ func (s *Scheduler) worker(f *flight) {
 // nextTurn is take, with turns for other workers if there are more. The lock is held.
 func (s *Scheduler) nextTurn() *flight {
 	now := time.Now()
+	s.answerAsks(now)
 	f := s.take(now)
 	if f != nil {
 		s.pump(now)

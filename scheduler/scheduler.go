@@ -131,6 +131,7 @@ type Scheduler struct {
 	run        *run                    // the running sweep; nil: none
 	queued     int64                   // orders that wait in lanes
 	flying     int64                   // orders being polled that are due in the running sweep
+	asks       []*ask                  // polls by hand that wait for a turn
 	unsaved    *order.Sweep            // a sweep that ended when the disk was full
 	inFlight   int
 	pending    []*flight // ended polls that wait for their commit
@@ -253,6 +254,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 
 	s.mu.Lock()
 	s.stopping = true
+	s.dismissAsks()
 	grace := s.cfg.ShutdownTimeout
 	s.mu.Unlock()
 	timer := time.AfterFunc(grace, cutOff)
@@ -293,6 +295,7 @@ func (s *Scheduler) failLocked(err error) {
 		s.fatal = err
 	}
 	s.stopping = true
+	s.dismissAsks()
 	s.poke()
 }
 

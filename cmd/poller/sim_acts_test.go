@@ -6,8 +6,6 @@ import (
 	"os"
 	"testing/synctest"
 	"time"
-
-	"poller/order"
 )
 
 func (s *sim) sellerBody(id string) map[string]any {
@@ -93,6 +91,9 @@ func (s *sim) cancel() {
 
 func (s *sim) pollNow() {
 	if id := s.anOrder(); id != "" {
+		if b := s.m.orders[id].base; b != nil {
+			b.hand++
+		}
 		s.must(http.MethodPost, "/v1/orders/"+id+"/poll", nil, http.StatusOK, http.StatusConflict, http.StatusGone, http.StatusNotFound)
 	}
 }
@@ -297,11 +298,15 @@ func (s *sim) away(dir string) {
 	synctest.Wait()
 	s.sellers.mu.Lock()
 	defer s.sellers.mu.Unlock()
-	for id, n := range s.sellers.polls {
-		kinds := s.sellers.kinds[id]
-		if o := s.m.orders[id]; n > 1 && s.sellers.mode[o.seller] == "well" && kinds[order.Throttled] == 0 {
-			s.t.Errorf("%s: %d polls within half a minute of a start", id, n)
+	for id, o := range s.m.orders {
+		if !o.known || o.gone || o.end != "" || s.sellers.mode[o.seller] != "well" || s.paused[o.seller] || time.Since(s.wellSince[o.seller]) < 2*time.Hour {
+			continue
 		}
+		n, missed := s.sellers.polls[id], down > simInterval && !stepped
+		if n > 1 || n == 0 && missed {
+			s.t.Errorf("%s: %d polls within half a minute of a start, %s after the stop", id, n, down)
+		}
+		s.did["orders watched over an outage"]++
 	}
 }
 

@@ -24,6 +24,15 @@ type simOrder struct {
 	endEvents int
 	endNumber uint64
 	endType   order.EventType
+	base      *simBase
+}
+
+// simBase is from where an order's polls are counted: one for each tick, and those by hand.
+type simBase struct {
+	d     *simDaemon
+	tick  uint64 // that the order was last polled for
+	polls int    // answered with processing, all of which count
+	hand  int    // polls by hand since then
 }
 
 // simModel is what is outside the daemon, as simple as can be.
@@ -184,6 +193,7 @@ func (s *sim) checkProcessing(id string, o *simOrder) {
 			s.t.Errorf("%s is in processing although its seller said %s", id, e.outcome)
 		}
 	}
+	s.checkTicks(id, o)
 	since := s.m.quietAt
 	if w := s.wellSince[o.seller]; w.After(since) {
 		since = w
@@ -191,6 +201,23 @@ func (s *sim) checkProcessing(id string, o *simOrder) {
 	late := s.wall().Sub(o.deadline)
 	if s.well(o.seller) && !s.m.doubted && late > 3*time.Hour && time.Since(since) > 3*time.Hour {
 		s.t.Errorf("%s is in processing %s after its deadline, at a seller that answers", id, late)
+	}
+}
+
+// checkTicks: no order is polled twice for a tick (G11), whatever sweeps by hand, restarts and clocks there were.
+func (s *sim) checkTicks(id string, o *simOrder) {
+	kept, err := s.d.store.Order(s.t.Context(), id)
+	tick, _, e := s.d.store.LastTick(s.t.Context())
+	if err != nil || e != nil {
+		s.t.Errorf("%s: %v, %v", id, err, e)
+		return
+	}
+	polls := s.sellers.count(id, order.Processing)
+	if o.base == nil || o.base.d != s.d {
+		o.base = &simBase{d: s.d, tick: kept.Tick, polls: polls}
+	}
+	if b := o.base; polls-b.polls > int(tick-b.tick)+b.hand {
+		s.t.Errorf("%s: %d polls, %d of them by hand, in %d ticks", id, polls-b.polls, b.hand, tick-b.tick)
 	}
 }
 

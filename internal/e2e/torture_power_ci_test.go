@@ -95,18 +95,18 @@ func (m *machine) unplug() {
 	m.disk = ""
 }
 
-// unmount unmounts. A device that was let go of may be looked at by somebody for a moment.
+// unmount unmounts. What a mount namespace of another test still holds goes with that.
 func (m *machine) unmount(dir string) {
-	var said []byte
-	for range 100 {
+	for range 20 {
 		out, err := exec.Command("umount", dir).CombinedOutput()
 		if err == nil || strings.Contains(string(out), "not mounted") {
 			return
 		}
-		said = out
 		time.Sleep(50 * time.Millisecond)
 	}
-	m.t.Errorf("unmounting %s: %s", dir, said)
+	if out, err := exec.Command("umount", "--lazy", dir).CombinedOutput(); err != nil {
+		m.t.Errorf("unmounting %s: %v: %s", dir, err, out)
+	}
 }
 
 // onMachine moves data_dir onto a machine's disk, into a folder that poller makes itself.
@@ -127,7 +127,7 @@ func TestPowerCut(t *testing.T) {
 	c := newTorture(t, random)
 	m := c.onMachine()
 	d := c.begin()
-	cuts := 8 * tortureFactor(t)
+	cuts := 5 * tortureFactor(t)
 	for cut := range cuts {
 		moment := c.after(1 + random.IntN(400))
 		wait := c.load(d)
@@ -171,7 +171,7 @@ func TestPowerCutInAFirstStart(t *testing.T) {
 	c.set("uploads.listen", `""`, "uploads.public_url", `""`) // what is made for them would sync the rest
 	m := c.onMachine()
 	takes := time.Duration(0) // a start, at least
-	cuts, served := 20*tortureFactor(t), 0
+	cuts, served := 12*tortureFactor(t), 0
 	for cut := range cuts {
 		m.blank()
 		begun := time.Now()

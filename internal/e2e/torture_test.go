@@ -27,7 +27,7 @@ func TestTorture(t *testing.T) {
 	random := seed(t)
 	c := newTorture(t, random)
 	d := c.begin()
-	rounds, again := 8*tortureFactor(t), 0
+	rounds, again := 6*tortureFactor(t), 0
 	for round := range rounds {
 		moment := c.after(1 + random.IntN(400))
 		wait := c.load(d)
