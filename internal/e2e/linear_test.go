@@ -149,7 +149,7 @@ func TestAnswersAreLinearizable(t *testing.T) {
 	t.Parallel()
 	rnd := seed(t)
 	const clients, steps, keys = 8, 300, 60
-	for range 3 * torture(t) {
+	for range 3 * tortureFactor(t) {
 		s := newSite(t, 1)
 		s.set("log.level", "info")
 		r := &recorder{t: t, begun: time.Now(), ops: make(map[string][]porcupine.Operation)}

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,18 +14,6 @@ import (
 
 	"poller/internal/fakeseller"
 )
-
-// torture is how many times as much as usual is to be tried: POLLER_TORTURE, or 1.
-func torture(t *testing.T) int {
-	t.Helper()
-	s := os.Getenv("POLLER_TORTURE")
-	if s == "" {
-		return 1
-	}
-	n, err := strconv.Atoi(s)
-	noError(t, err, "POLLER_TORTURE")
-	return max(n, 1)
-}
 
 // together has n requests sent at the same moment, and returns their answers in the order of their numbers.
 func (d *daemon) together(n int, request func(i int) (method, path string, body any)) []answer {
@@ -71,7 +58,7 @@ func TestAHundredSubmissionsAtOnce(t *testing.T) {
 	post := func(body func(i int) object) []answer {
 		return d.together(n, func(i int) (string, string, any) { return http.MethodPost, "/v1/orders", body(i) })
 	}
-	for round := range 3 * torture(t) {
+	for round := range 3 * tortureFactor(t) {
 		id := func(kind string) string { return fmt.Sprint(kind, "-", round) }
 
 		same := post(func(int) object {
@@ -157,7 +144,7 @@ func TestAllEndsAtOnce(t *testing.T) {
 	s := newSite(t, 2)
 	s.set("log.level", "info", "fetch.per_host", "100", "fetch.per_seller", "100")
 	d := s.start()
-	orders := names("o", 60*torture(t))
+	orders := names("o", 60*tortureFactor(t))
 	for i, seller := range []string{"files", "texts", "fails", "never"} {
 		d.register(i%2, seller)
 	}

@@ -78,7 +78,7 @@ func TestTortureSyscalls(t *testing.T) {
 	d := c.begin()
 	killed, again := map[string]int{}, 0
 	for _, group := range fileCalls {
-		for n := range counts(t, c.random, group.many) {
+		for n := range places(t, c.random, group.many) {
 			d.kill()
 			log := c.diesAt(group.calls, n)
 			d = c.launch()
@@ -126,8 +126,8 @@ func (c *torture) loadUntilGone(d *daemon) {
 	wait()
 }
 
-// counts are the n at which to fail: one at random, or in the long form each from 1 up to as many, which POLLER_TORTURE bounds.
-func counts(t *testing.T, random *rand.Rand, many int) func(yield func(int) bool) {
+// places are the n at which to fail: one at random, or in the long form each from 1 up to as many, which POLLER_TORTURE bounds.
+func places(t *testing.T, random *rand.Rand, many int) func(yield func(int) bool) {
 	t.Helper()
 	first, last := 1, min(many, tortureFactor(t))
 	if last == 1 {
