@@ -45,6 +45,20 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	g := newBareRig(t)
+	g.server = httptest.NewUnstartedServer(nil)
+	g.server.Config = NewServer(g.api, 1024, g.api.log)
+	g.server.Start()
+	t.Cleanup(func() {
+		g.api.Stop()
+		g.server.Close()
+	})
+	return g
+}
+
+// newBareRig is newRig without a server.
+func newBareRig(t *testing.T) *rig {
+	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
 	g := &rig{t: t, store: newFakeStore(), scheduler: &fakeScheduler{}, files: fakeFiles{}, logs: logs, uploads: &fakeUploads{}, tempDir: t.TempDir()}
 	a, err := New(Options{
@@ -83,13 +97,6 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	g.api = a
-	g.server = httptest.NewUnstartedServer(nil)
-	g.server.Config = NewServer(a, zap.New(core))
-	g.server.Start()
-	t.Cleanup(func() {
-		a.Stop()
-		g.server.Close()
-	})
 	return g
 }
 

@@ -48,6 +48,9 @@ func (a *API) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		writeProblem(w, problem(http.StatusNotFound, "there is no such path"))
 		return
 	}
+	if !public(r) {
+		seatOf(r).work()
+	}
 	if handler, pattern := a.mux.Handler(r); pattern == "" {
 		refuse(w, r, handler)
 		return

@@ -198,7 +198,7 @@ func TestUnixSocket(t *testing.T) {
 	if _, err := Listen("unix:" + path); err == nil {
 		t.Error("a socket in use was taken over")
 	}
-	s := NewServer(g.api, g.api.log)
+	s := NewServer(g.api, 8, g.api.log)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	ask := func(host string) int {

@@ -32,7 +32,10 @@ func (p *patientReader) Read(b []byte) (int, error) {
 			return n, order.ErrStopping
 		default:
 		}
-		// Else the deadline would end a request that takes long after its body.
+	}
+	if errors.Is(err, io.EOF) {
+		// Else the deadline would end a request that takes long after its body. After another error
+		// it stays: net/http waits for the rest of the body.
 		_ = p.control.SetReadDeadline(time.Time{})
 	}
 	return n, err

@@ -26,9 +26,10 @@ const (
 // SocketMode is who may connect to a unix socket: the owner and the group, such as a reverse proxy's.
 const SocketMode fs.FileMode = 0o660
 
-// NewServer makes a server for the API. Shutdown stops the API first, so that
+// NewServer makes a server for the API with at most so many connections, of
+// which those without a valid token give way to others. Shutdown stops the API first, so that
 // readers who wait do not hold it up.
-func NewServer(a *API, log *zap.Logger) *http.Server {
+func NewServer(a *API, connections int, log *zap.Logger) *http.Server {
 	s := &http.Server{
 		Handler:           a,
 		ReadHeaderTimeout: headerTimeout,
@@ -41,6 +42,7 @@ func NewServer(a *API, log *zap.Logger) *http.Server {
 	if l, err := zap.NewStdLogAt(log, zapcore.DebugLevel); err == nil {
 		s.ErrorLog = l
 	}
+	LimitConnections(s, connections, false, log) // the guard says what is at work
 	s.RegisterOnShutdown(a.Stop)
 	return s
 }

@@ -93,8 +93,10 @@ func (s *spool) Close() {
 }
 
 func spoolError(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
-		return fmt.Errorf("spool: %w: %w", order.ErrNoSpace, err)
+	for _, e := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EROFS} {
+		if errors.Is(err, e) {
+			return fmt.Errorf("spool: %w: %w", order.ErrNoSpace, err)
+		}
 	}
 	return fmt.Errorf("spool: %w", err)
 }

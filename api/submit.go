@@ -61,11 +61,12 @@ func (a *API) submitOne(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyReadTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	_ = control.SetReadDeadline(time.Time{})
 	if err != nil {
+		// The deadline stays: net/http waits for the rest of the body.
 		writeProblem(w, unreadable(err))
 		return
 	}
+	_ = control.SetReadDeadline(time.Time{})
 	now := a.opt.Now()
 	s, p := submission(body, now)
 	if p != nil {

@@ -111,6 +111,7 @@ type Delivery struct {
 // Attempt is what follows from one attempt to deliver an event.
 type Attempt struct {
 	Number   uint64    // of the event
+	QueuedAt time.Time // of the Delivery that it was an attempt at: another one means a replay since. Zero: of whichever there is
 	Taken    bool      // the platform took it: the delivery is gone
 	Attempts int       // otherwise: attempts that failed and counted, this one included if it counts
 	DueAt    time.Time // ... when to try again

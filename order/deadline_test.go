@@ -32,6 +32,7 @@ func TestTheDeadlineEndsAnOrderAtAPollMadeAtOrAfterIt(t *testing.T) {
 		{"local_fault is none", order.LocalFault, deadline.Add(time.Hour), deadline.Add(time.Hour), order.Poll{}, order.StateProcessing, ""},
 		{"by hand is none", order.Timeout, deadline.Add(time.Hour), deadline.Add(time.Hour), order.Poll{ByHand: true}, order.StateProcessing, ""},
 		{"by hand, completed", order.Completed, deadline.Add(time.Hour), deadline.Add(time.Hour), order.Poll{ByHand: true}, order.StateCompleted, ""},
+		{"the clock was ahead when it began", order.Processing, deadline.Add(8760 * time.Hour), deadline.Add(-time.Hour), order.Poll{}, order.StateProcessing, ""},
 		{"the wall clock is doubted", order.Processing, deadline.Add(time.Hour), deadline.Add(time.Hour), order.Poll{ClockDoubted: true}, order.StateProcessing, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -203,7 +203,8 @@ func (p Policy) judge(d *Decision, o Order, obs Observation, poll Poll, now time
 		}
 	}
 	deadlineJudged := !poll.ByHand && !poll.ClockDoubted
-	if why == nil && deadlineJudged && !obs.StartedAt.Before(n.Deadline) {
+	// Begun and ended after the deadline: a clock that was ahead when the poll began may be right again (GUARANTEES, G12).
+	if why == nil && deadlineJudged && !obs.StartedAt.Before(n.Deadline) && !now.Before(n.Deadline) {
 		why = n.deadlineExceeded()
 	}
 	if !obs.Answered && !poll.Evidence.silenceCounts(o, now) {
@@ -237,7 +238,8 @@ func (p Policy) clockStep(o Order, kind Outcome, e Evidence, now time.Time) time
 // or throttled: past its deadline it ends like one that had its last chance (SPEC §5, "The deadline").
 func (p Policy) DecideSkipped(o Order, sweepAt time.Time, poll Poll, now time.Time) Decision {
 	d := Decision{Order: o}
-	if o.Ended() || poll.ClockDoubted || !o.Deadline.Before(sweepAt) || !poll.Evidence.speaksAgainst(sweepAt, now) {
+	// Past it by both times, as in judge: the clock may have been ahead when the sweep began.
+	if o.Ended() || poll.ClockDoubted || !o.Deadline.Before(sweepAt) || now.Before(o.Deadline) || !poll.Evidence.speaksAgainst(sweepAt, now) {
 		d.Dropped = true
 		return d
 	}

@@ -7,6 +7,7 @@ package outbox
 import (
 	"context"
 	"crypto/x509"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -51,7 +52,9 @@ type Options struct {
 	// Now is the wall clock, by which deliveries are due and attempts are dated; nil: time.Now. Rests and limits go by
 	// the monotonic clock, which is always time.Now.
 	Now func() time.Time
-	Log *zap.Logger
+	// Dial leads to the platform; nil: the network.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	Log  *zap.Logger
 }
 
 // How the platform is treated (SPEC §6).
@@ -95,7 +98,7 @@ type Outbox struct {
 func New(opt Options) (*Outbox, error) {
 	o := &Outbox{
 		store: opt.Store, storeID: opt.StoreID, version: opt.Version,
-		observe: opt.Observe, wall: opt.Now, log: opt.Log,
+		observe: opt.Observe, wall: opt.Now, dial: opt.Dial, log: opt.Log,
 		nudge: make(chan struct{}, 1), open: make(map[uint64]struct{}), width: maxInFlight,
 	}
 	if o.observe == nil {

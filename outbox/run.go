@@ -133,7 +133,9 @@ func (o *Outbox) deliver(ctx context.Context, s *sender, d *order.Delivery) erro
 		return nil // cut off: counts for nothing
 	}
 	o.observe(a.result)
-	err := o.record(ctx, o.judge(s, d, a))
+	result := o.judge(s, d, a)
+	result.QueuedAt = d.QueuedAt // a replay asked for since is owed an attempt of its own
+	err := o.record(ctx, result)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.open, d.Event.Number)

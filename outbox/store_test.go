@@ -223,3 +223,29 @@ func TestEndsInTheRealStoreAreDeliveredOverRestarts(t *testing.T) {
 		t.Errorf("at the end: %d pending, %d set aside", pending, dead)
 	}
 }
+
+// A replay that is asked for while an attempt is being made, or waits for its
+// commit, is owed one more attempt, whether that one was taken or not.
+func TestAReplayBesideAnAttempt(t *testing.T) {
+	for name, taken := range map[string]bool{"taken": true, "refused": false} {
+		t.Run(name, func(t *testing.T) {
+			h, s := newHook(t), realStore(t, t.TempDir())
+			defer s.Close()
+			endOrders(t, s, 1)
+			asked := 0
+			h.refuse = func(string) bool {
+				if asked++; asked > 3 {
+					return false
+				}
+				if n, err := s.ReplayOrder(t.Context(), "o-0", time.Now()); n != 1 || err != nil {
+					t.Errorf("replayed %d, %v", n, err)
+				}
+				return !taken
+			}
+			h.run(t, s, 0, 4, time.Now)
+			if _, attempts := h.counts(); attempts != 4 {
+				t.Errorf("%d attempts, want the first and one for each of three replays", attempts)
+			}
+		})
+	}
+}

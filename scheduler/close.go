@@ -160,12 +160,13 @@ func (s *Scheduler) endSkipped(ctx context.Context, r *run, left []leftOrder) {
 // endChunk hands the ends of those of the orders that are past their deadline to the
 // recorder; committed is closed when they are. After a stop nobody would record them.
 func (s *Scheduler) endChunk(r *run, orders []order.Order, hosts map[order.Ref]*host) (committed <-chan struct{}, stopping bool) {
-	wall := s.wall()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping {
 		return nil, true
 	}
+	wall := s.wall()
+	doubted := s.lookAtClock(wall, time.Now())
 	policy, tick := s.cfg.Policy, r.rec.Tick
 	var last *flight
 	for i := range orders {
@@ -174,7 +175,7 @@ func (s *Scheduler) endChunk(r *run, orders []order.Order, hosts map[order.Ref]*
 			continue
 		}
 		h := hosts[o.Ref]
-		poll := order.Poll{ClockDoubted: s.clock.doubted, Evidence: order.Evidence{OtherAnsweredAt: s.evidence.otherAnsweredAt(h.name)}}
+		poll := order.Poll{ClockDoubted: doubted, Evidence: order.Evidence{OtherAnsweredAt: s.evidence.otherAnsweredAt(h.name)}}
 		last = &flight{ref: o.Ref, host: h, target: order.Target{ID: o.ID}, skip: func(o order.Order) order.Decision {
 			if o.Tick >= tick { // polled after all
 				return order.Decision{Dropped: true, Order: o}

@@ -64,7 +64,8 @@ func (s *Scheduler) LiveSweep() (order.Sweep, bool) {
 }
 
 // PollNow polls one order at once: paused, resting or left alone, it does not
-// matter; it joins a poll of the order that is in flight. It returns what the
+// matter; but it waits for a turn while as many polls are in flight as may be, in all or to the host
+// (ctx ends that). It joins a poll of the order that is in flight. It returns what the
 // poll brought and the order after the commit. order.ErrNotFound,
 // order.ErrErased, order.ErrEnded, order.ErrNoSpace, order.ErrStopping.
 func (s *Scheduler) PollNow(ctx context.Context, id string) (order.Observation, order.Order, error) {
@@ -77,31 +78,33 @@ func (s *Scheduler) PollNow(ctx context.Context, id string) (order.Observation, 
 }
 
 func (s *Scheduler) pollNow(ctx context.Context, id string) (order.Observation, order.Order, error) {
-	o, err := s.store.Order(ctx, id)
+	var none order.Observation
+	o, err := s.pollable(ctx, id)
 	if err != nil {
-		return order.Observation{}, o, err
-	}
-	if o.Ended() {
-		return order.Observation{}, o, order.ErrEnded
-	}
-	if !s.enough() {
-		return order.Observation{}, o, order.ErrNoSpace
-	}
-	if !s.running() {
-		return order.Observation{}, o, order.ErrStopping
+		return none, o, err
 	}
 	if err := s.meet(ctx, []order.Due{{Ref: o.Ref}}); err != nil {
-		return order.Observation{}, o, err
+		return none, o, err
 	}
-	f, done, err := s.byHand(&o)
-	if err != nil {
-		return order.Observation{}, o, err
+	a, waits := s.askTurn(&o)
+	select {
+	case <-a.over:
+	case <-ctx.Done():
+		s.withdraw(a)
+		return none, o, ctx.Err()
+	}
+	if a.err != nil {
+		return none, o, a.err
+	}
+	if err := s.beginAsk(ctx, a, waits); err != nil {
+		return none, o, err
 	}
 	select {
-	case <-done:
+	case <-a.done:
 	case <-ctx.Done():
-		return order.Observation{}, o, ctx.Err()
+		return none, o, ctx.Err()
 	}
+	f := a.flight
 	switch {
 	case f.err != nil:
 		return f.obs, o, f.err
@@ -115,38 +118,27 @@ func (s *Scheduler) pollNow(ctx context.Context, id string) (order.Observation, 
 	return f.obs, after, nil
 }
 
+// pollable returns the order if it can be polled by hand now.
+func (s *Scheduler) pollable(ctx context.Context, id string) (order.Order, error) {
+	o, err := s.store.Order(ctx, id)
+	switch {
+	case err != nil:
+		return o, err
+	case o.Ended():
+		return o, order.ErrEnded
+	case !s.enough():
+		return o, order.ErrNoSpace
+	case !s.running():
+		return o, order.ErrStopping
+	}
+	return o, nil
+}
+
 // running reports whether Run has read what it needs to judge polls, and is not stopping.
 func (s *Scheduler) running() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.clock != nil && !s.stopping
-}
-
-// byHand starts a poll of the order, or returns the one in flight. done is closed after the commit.
-func (s *Scheduler) byHand(o *order.Order) (f *flight, done <-chan struct{}, err error) {
-	now := time.Now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopping {
-		return nil, nil, order.ErrStopping
-	}
-	l := s.lanes[o.Ref.Seller]
-	if l == nil {
-		return nil, nil, order.ErrNotFound
-	}
-	if f := l.busy[o.Ref.Order]; f != nil {
-		s.urgent = true
-		s.wakeRecorder()
-		return f, f.wait(), nil
-	}
-	f = &flight{lane: l, ref: o.Ref, target: order.Target{Ref: o.Ref, ID: o.ID, RemoteID: o.RemoteID}, waited: o.Tick, byHand: true, tick: o.Tick}
-	if s.run != nil {
-		f.run, f.tick = s.run, s.run.rec.Tick
-	}
-	s.takeOff(f, now)
-	s.workers.Add(1)
-	go s.worker(f)
-	return f, f.wait(), nil
 }
 
 // NextPoll is when an order will be polled next, as far as can be said: the
@@ -183,21 +175,60 @@ func (s *Scheduler) nextTick() time.Time {
 }
 
 // ClockDoubted reports whether the wall clock is doubted: deadlines and retention rest (GUARANTEES, G12).
+// Before Run has compared it with the store it is: nothing is known of it yet.
 func (s *Scheduler) ClockDoubted() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.clock != nil && s.clock.doubted
+	return s.clock == nil || s.lookAtClock(s.wall(), time.Now())
+}
+
+// lookAtClock reports whether the wall clock, which reads wall at the instant now, is doubted. Whatever goes by the wall
+// clock asks here first: the loop alone could have slept since the clock stepped. The lock is held.
+func (s *Scheduler) lookAtClock(wall, now time.Time) bool {
+	if s.clock.look(wall, now) {
+		s.tellClock()
+		s.poke() // for the loop to remember it
+	}
+	return s.clock.doubted
 }
 
 // ConfirmClock takes the wall clock as right, on an operator's word.
 func (s *Scheduler) ConfirmClock(ctx context.Context) error {
-	return s.inLoop(ctx, func(context.Context) {
+	var err error
+	inLoop := s.inLoop(ctx, func(ctx context.Context) {
 		s.mu.Lock()
-		defer s.mu.Unlock()
 		s.clock.confirm(s.wall(), time.Now())
 		s.metrics.ClockDoubted.Set(0)
 		s.log.Info("clock confirmed: deadlines and retention go on", zap.Time("wall", s.wall()))
+		s.mu.Unlock()
+		err = s.rememberClock(ctx)
 	})
+	return errors.Join(inLoop, err)
+}
+
+// rememberClock makes durable whether the clock is doubted, if that changed: a restart does not undo a doubt
+// (GUARANTEES, G12). What the disk has no room for is tried again at the loop's next step. Only the loop calls it.
+func (s *Scheduler) rememberClock(ctx context.Context) error {
+	s.mu.Lock()
+	off := s.clock.news()
+	at := s.clock.seenWall.Add(-off)
+	changed := off != s.clock.kept
+	s.mu.Unlock()
+	if !changed {
+		return nil
+	}
+	err := s.store.SetClock(context.WithoutCancel(ctx), at, off)
+	switch {
+	case err == nil:
+		s.mu.Lock()
+		s.clock.kept = off
+		s.mu.Unlock()
+	case errors.Is(err, order.ErrBroken):
+		s.fail(err)
+	default:
+		s.log.Warn("what is thought of the clock is not recorded; a restart may forget it", zap.Error(err))
+	}
+	return err
 }
 
 // tellClock shows whether the clock is doubted. The lock is held.

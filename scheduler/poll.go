@@ -69,6 +69,7 @@ const maxPending = 20_000
 
 // pump starts as many polls as may start. The lock is held.
 func (s *Scheduler) pump(now time.Time) {
+	s.answerAsks(now)
 	for {
 		f := s.take(now)
 		if f == nil {
@@ -98,6 +99,7 @@ func (s *Scheduler) worker(f *flight) {
 // nextTurn is take, with turns for other workers if there are more. The lock is held.
 func (s *Scheduler) nextTurn() *flight {
 	now := time.Now()
+	s.answerAsks(now)
 	f := s.take(now)
 	if f != nil {
 		s.pump(now)
@@ -352,7 +354,7 @@ func (s *Scheduler) land(f *flight) {
 	}
 
 	f.wall = wall
-	f.poll = order.Poll{Tick: f.tick, ByHand: f.byHand, Stale: stale, ClockDoubted: s.clock.doubted, Evidence: evidence}
+	f.poll = order.Poll{Tick: f.tick, ByHand: f.byHand, Stale: stale, ClockDoubted: s.lookAtClock(wall, now), Evidence: evidence}
 	s.pending = append(s.pending, f)
 	s.landed = f
 	s.urgent = s.urgent || f.byHand

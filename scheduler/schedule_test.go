@@ -155,7 +155,7 @@ func TestEveryCountsFromTheLastTick(t *testing.T) {
 func TestTheWallClockIsDoubted(t *testing.T) {
 	c := &clocks{mono: someMonday}
 	look := func(w *wallClock) bool { w.look(c.wall(), c.mono); return w.doubted }
-	w := newWallClock(time.Time{}, c.wall(), c.mono)
+	w := newWallClock(time.Time{}, 0, c.wall(), c.mono)
 	for _, s := range []struct {
 		step time.Duration
 		want bool
@@ -186,7 +186,7 @@ func TestTheWallClockIsDoubted(t *testing.T) {
 		}
 	}
 	for ago, want := range map[time.Duration]bool{-2 * time.Hour: true, -time.Minute: false, 6 * 24 * time.Hour: false, 8 * 24 * time.Hour: true} {
-		if got := newWallClock(c.wall().Add(-ago), c.wall(), c.mono).doubted; got != want {
+		if got := newWallClock(c.wall().Add(-ago), 0, c.wall(), c.mono).doubted; got != want {
 			t.Errorf("newest record %s before the start: doubted %v", ago, got)
 		}
 	}

@@ -42,6 +42,10 @@ type Store interface {
 	Sweeps(ctx context.Context, after string, limit int) ([]order.Sweep, string, error)
 	// LastTick returns the newest tick number and the time of the newest cron or catch-up tick.
 	LastTick(ctx context.Context) (tick uint64, cronAt time.Time, err error)
+	// Clock returns what time it was at the newest tick or event, and how far off the wall clock was when it was last
+	// doubted; 0: it was not, or was right again. SetClock makes that durable.
+	Clock(ctx context.Context) (newest time.Time, off time.Duration, err error)
+	SetClock(ctx context.Context, at time.Time, off time.Duration) error
 	// Counts returns how many orders are kept, by state, and Damaged how many records were found damaged.
 	Counts() map[order.State]int64
 	Damaged() int64
@@ -127,6 +131,7 @@ type Scheduler struct {
 	run        *run                    // the running sweep; nil: none
 	queued     int64                   // orders that wait in lanes
 	flying     int64                   // orders being polled that are due in the running sweep
+	asks       []*ask                  // polls by hand that wait for a turn
 	unsaved    *order.Sweep            // a sweep that ended when the disk was full
 	inFlight   int
 	pending    []*flight // ended polls that wait for their commit
@@ -243,10 +248,13 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	err := s.start(work)
 	if err == nil {
 		s.loop(ctx)
+		s.ClockDoubted() // a step since the last look must not be forgotten
+		_ = s.rememberClock(ctx)
 	}
 
 	s.mu.Lock()
 	s.stopping = true
+	s.dismissAsks()
 	grace := s.cfg.ShutdownTimeout
 	s.mu.Unlock()
 	timer := time.AfterFunc(grace, cutOff)
@@ -287,6 +295,7 @@ func (s *Scheduler) failLocked(err error) {
 		s.fatal = err
 	}
 	s.stopping = true
+	s.dismissAsks()
 	s.poke()
 }
 
@@ -321,9 +330,10 @@ func (s *Scheduler) loop(ctx context.Context) {
 func (s *Scheduler) step(ctx context.Context) {
 	now, wall := time.Now(), s.wall()
 	s.mu.Lock()
-	if s.clock.look(wall, now) {
-		s.tellClock()
-	}
+	s.lookAtClock(wall, now)
+	s.mu.Unlock()
+	_ = s.rememberClock(ctx) // it was logged, or s.fatal is set
+	s.mu.Lock()
 	due := s.line.look(wall, now)
 	if due {
 		s.line.fired(wall, now)

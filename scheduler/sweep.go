@@ -49,19 +49,22 @@ func (s *Scheduler) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading the last sweep: %w", err)
 	}
-	now, wall := time.Now(), s.wall()
-	newest := cronAt
-	if len(latest) > 0 && latest[0].StartedAt.After(newest) {
-		newest = latest[0].StartedAt
+	newest, off, err := s.store.Clock(ctx)
+	if err != nil {
+		return fmt.Errorf("reading what was thought of the clock: %w", err)
 	}
+	now, wall := time.Now(), s.wall()
 	s.mu.Lock()
 	s.healths = healths
-	s.clock = newWallClock(newest, wall, now)
+	s.clock = newWallClock(newest, off, wall, now)
 	s.tellClock()
 	s.cronAt = cronAt
 	s.line = newTimeline(s.schedule, cronAt, wall, now)
 	catchUp := s.cfg.CatchUp && missed(s.schedule, cronAt, wall)
 	s.mu.Unlock()
+	if err := s.rememberClock(ctx); errors.Is(err, order.ErrBroken) { // before a sweep is dated by it
+		return err
+	}
 	if len(latest) > 0 && latest[0].State == order.SweepRunning {
 		rec := latest[0]
 		if !catchUp {

@@ -49,6 +49,8 @@ func (t *txn) apply(x *stored, d *order.Decision) {
 	n := &d.Order
 	// These can't be decided.
 	n.Ref, n.ID, n.RemoteID, n.SellerID, n.SubmittedAt = x.Ref, x.ID, x.RemoteID, x.SellerID, x.SubmittedAt
+	// Whoever is answered with n sees what readers will see.
+	n.Deadline, n.NotBefore, n.EndedAt = kept(n.Deadline), kept(n.NotBefore), kept(n.EndedAt)
 	key := refKey(n.Ref)
 	end := t.tell(x, d.Events)
 	if n.Ended() {

@@ -64,7 +64,7 @@ func (e *encoder) time(t time.Time) {
 		e.uint(0)
 		return
 	}
-	ms := t.UnixMilli()
+	ms := t.UnixMilli() // see kept
 	e.uint(uint64(ms)<<1 ^ uint64(ms>>63) + 1)
 }
 
@@ -171,6 +171,14 @@ func (d *decoder) time() time.Time {
 	}
 	u--
 	return time.UnixMilli(int64(u>>1) ^ -int64(u&1)).UTC()
+}
+
+// kept is a time as it is read again: in UTC, to the millisecond.
+func kept(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return time.UnixMilli(t.UnixMilli()).UTC()
 }
 
 func (d *decoder) duration() time.Duration {

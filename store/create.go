@@ -85,7 +85,7 @@ func mayCreate(o *Options) error {
 			return err
 		}
 		for _, e := range entries {
-			if e.Name() == "lost+found" || isTemp(e.Name()) {
+			if e.Name() == "lost+found" || isTemp(e.Name()) || e.Name() == filepath.Base(o.Path)+reserveSuffix {
 				continue
 			}
 			return fmt.Errorf("%w: there is no %s, and %w (%s holds %q): restore the database from a backup, or begin in an empty folder",
@@ -103,7 +103,7 @@ func isTemp(name string) bool {
 // complete, so that a kill leaves a whole one or none.
 func create(o *Options) error {
 	dir := filepath.Dir(o.Path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := MakeDir(dir); err != nil {
 		return err
 	}
 	temp, err := os.CreateTemp(dir, tempPattern)

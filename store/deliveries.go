@@ -16,7 +16,8 @@ import (
 const maxSetAside = 100
 
 // Deliveries returns up to limit pending deliveries that are due by now, the longest due first, each with its
-// event as the feed gives it out: those under way too, which the caller knows. next is when the first one
+// event as the feed gives it out: those under way too, which the caller knows. After them come those that would be due
+// so late that the clock must have gone back. next is when the first one
 // after those is due; zero: there is none. A delivery whose row or order is damaged is set aside and logged (GUARANTEES, G9).
 func (s *Store) Deliveries(ctx context.Context, now time.Time, limit int) (due []order.Delivery, next time.Time, err error) {
 	var damaged []uint64
@@ -31,6 +32,13 @@ func (s *Store) Deliveries(ctx context.Context, now time.Time, limit int) (due [
 				damaged = append(damaged, w.number)
 			}
 			w.next()
+		}
+		for w := box.walkLast(); w.postponed(ms) && len(due) < limit && len(damaged) < maxSetAside; w.prev() {
+			if d, ok := box.delivery(r, w.number); ok {
+				due = append(due, d)
+			} else {
+				damaged = append(damaged, w.number)
+			}
 		}
 		switch {
 		case w.due(ms):
@@ -86,14 +94,14 @@ func (s *Store) setAside(ctx context.Context, numbers []uint64) error {
 }
 
 // Delivered records what came of attempts, in one commit. An attempt of an event without a pending delivery is passed
-// over, and so is one that was not taken and counts two or more attempts more than the delivery has: it began before a replay.
+// over, and so is one at a delivery that was queued at another time: it began before a replay, which asks for one more.
 func (s *Store) Delivered(ctx context.Context, attempts []order.Attempt) error {
 	return s.update(ctx, len(attempts), func(t *txn) error {
 		box := t.outbox()
 		for i := range attempts {
 			a := &attempts[i]
 			row, in, ok := box.row(a.Number)
-			if !ok || !a.Taken && a.Attempts > row.attempts+1 {
+			if !ok || !a.QueuedAt.IsZero() && !a.QueuedAt.Equal(row.queuedAt) {
 				continue
 			}
 			t.unqueue(a.Number, &row, in, true)

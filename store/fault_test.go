@@ -60,6 +60,7 @@ func failNext(s *Store, err error) {
 func TestNoSpace(t *testing.T) {
 	dir := t.TempDir()
 	s := openTest(t, dir)
+	s.reserve.out.Store(true) // there is none left to try again with
 	putSeller(t, s, "a")
 	list := submit(t, s, "a", "o1")
 	failNext(s, &fs.PathError{Op: "write", Err: syscall.ENOSPC})

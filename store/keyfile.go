@@ -91,7 +91,7 @@ func makeKeyFile(path string) (*headerKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := MakeDir(filepath.Dir(path)); err != nil {
 		return nil, err
 	}
 	if err := writeKeyFile(h, path, publish); err != nil {
@@ -133,6 +133,27 @@ func publish(temp, path string) error {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// MakeDir makes a folder, and those above it that are missing, for their owner alone (0700). No power cut takes them
+// away again: a file that is synced is of no use in a folder that isn't there.
+func MakeDir(dir string) error {
+	var grown []string // folders that get a name
+	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
+		if _, err := os.Stat(at); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		grown = append(grown, filepath.Dir(at))
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, at := range grown {
+		if err := syncDir(at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func syncDir(dir string) error {

@@ -27,7 +27,7 @@ const (
 var (
 	buckets []*bucket
 
-	bMeta    = newBucket("meta", fillRandom)      // "format", "counters", "counters2", "fuse", "keycheck", "backup", "restored"
+	bMeta    = newBucket("meta", fillRandom)      // "format", "counters", "counters2", "fuse", "keycheck", "backup", "restored", "clock"
 	bSellers = newBucket("sellers", fillRandom)   // id -> seller
 	bNumbers = newBucket("numbers", fillAppended) // seller number -> id; stays when the seller goes
 	bHealth  = newBucket("health", fillWithin)    // seller number -> health
@@ -64,6 +64,7 @@ var (
 	keyCheck     = []byte("keycheck")
 	keyBackup    = []byte("backup")   // in a backup only: when it was made, and of which key
 	keyRestored  = []byte("restored") // in a restored database: from what, and when
+	keyClock     = []byte("clock")    // once the clock was doubted: what was last found out about it
 )
 
 const (

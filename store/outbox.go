@@ -151,6 +151,26 @@ func (w *dueWalk) read(k, v []byte) {
 // due: what was never tried is due at once, whatever became of the clock.
 func (w *dueWalk) due(now uint64) bool { return w.ok && (w.fresh || w.at <= now) }
 
+// longestPause, in milliseconds: nothing is put off for longer, whatever the retries (SPEC §6, 10 h with jitter). What is due
+// later still was put off when the clock was ahead, and would wait until it is there again.
+const longestPause = uint64(12 * time.Hour / time.Millisecond)
+
+// walkLast goes backwards through those that wait for a retry, from the one due last.
+func (o outbox) walkLast() dueWalk {
+	w := dueWalk{c: o.due.Cursor(), kind: dueRetry}
+	if k, _ := w.c.Seek([]byte{dueRetry + 1}); k == nil {
+		w.read(w.c.Last())
+	} else {
+		w.prev()
+	}
+	return w
+}
+
+func (w *dueWalk) prev() { w.read(w.c.Prev()) }
+
+// postponed: it is due later than any retry can be.
+func (w *dueWalk) postponed(now uint64) bool { return w.ok && w.at > now+longestPause }
+
 // longestDue returns the walk that stands at the delivery to come first; at its end: there is none.
 func longestDue(fresh, retry *dueWalk, now uint64) *dueWalk {
 	if !fresh.ok || retry.due(now) && retry.at < fresh.at {

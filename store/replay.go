@@ -27,10 +27,17 @@ func (s *Store) ReplayOrder(ctx context.Context, id string, now time.Time) (n in
 	return n, err
 }
 
-// replay queues the delivery of an event again, due at once.
+// replay queues the delivery of an event again, due at once. By the time at which it is queued Delivered tells it from
+// the ones before: several in one millisecond have different times.
 func (t *txn) replay(number uint64, ref order.Ref, now time.Time) {
+	queuedAt := now
+	if row, _, ok := t.outbox().row(number); ok {
+		if ahead := row.queuedAt.Sub(now); -time.Millisecond < ahead && ahead < time.Second {
+			queuedAt = row.queuedAt.Add(time.Millisecond)
+		}
+	}
 	t.undeliver(number)
-	t.retry(number, &delivery{ref: ref, queuedAt: now, dueAt: now})
+	t.retry(number, &delivery{ref: ref, queuedAt: queuedAt, dueAt: now})
 	t.change.queued = true
 }
 

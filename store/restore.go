@@ -66,7 +66,7 @@ func Restore(ctx context.Context, opts Options, from string, force bool) (report
 		return report, err
 	}
 	defer func() { err = errors.Join(err, src.Close()) }()
-	if err := os.MkdirAll(filepath.Dir(opts.Path), 0o700); err != nil {
+	if err := MakeDir(filepath.Dir(opts.Path)); err != nil {
 		return report, err
 	}
 	var temp string

@@ -88,6 +88,7 @@ type Store struct {
 	stopped  sync.WaitGroup
 
 	restored restored
+	reserve  *reserve
 
 	failed  chan struct{}
 	stuck   atomic.Bool // bbolt panicked in a commit and still holds its locks
@@ -159,6 +160,7 @@ func (s *Store) start(ctx context.Context) error {
 		return err
 	}
 	s.removeLeftovers()
+	s.reserve = newReserve(&s.opts)
 	s.stopped.Go(s.write)
 	return nil
 }

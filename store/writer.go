@@ -84,12 +84,16 @@ func (s *Store) update(ctx context.Context, weight int, apply func(*txn) error) 
 
 // write is the writer: it groups, commits and answers until the store is closed.
 func (s *Store) write() {
+	again := time.NewTicker(reserveAgain)
+	defer again.Stop()
 	for {
 		select {
 		case <-s.closing:
 			return
 		case r := <-s.requests:
 			s.writeGroup(s.gather(r))
+		case <-again.C:
+			s.reserve.renew(s.opts.Path)
 		}
 	}
 }
@@ -124,6 +128,10 @@ func (s *Store) writeGroup(group []*request) {
 			return
 		}
 		accepted, culprit, err := s.try(group)
+		if culprit == nil && errors.Is(err, order.ErrNoSpace) && s.reserve.giveBack(err) {
+			group = accepted // once more, in the room of the reserve
+			continue
+		}
 		if culprit == nil {
 			answer(accepted, err)
 			return
@@ -147,26 +155,40 @@ func answer(group []*request, err error) {
 }
 
 // try runs the requests in one transaction and commits it. Requests refused
-// without harm are answered and left out of those it returns. A culprit has
-// spoiled the transaction: nothing was committed.
+// without harm are left out of those it returns, and answered: after the commit, if there is anything in it that they may
+// have been refused for. A culprit has spoiled the transaction: nothing was committed.
 func (s *Store) try(group []*request) (accepted []*request, culprit *request, err error) {
 	tx, err := s.db.Begin(true)
 	if err != nil {
 		return group, nil, s.broken(fmt.Errorf("begin: %w", err))
 	}
 	t := s.newTxn(tx)
+	var refused []*request
+	var reasons []error
 	for i, r := range group {
 		puts := t.puts
 		switch err := run(r, t); {
 		case err == nil:
 			accepted = append(accepted, r)
-		case t.puts == puts:
+		case t.puts == 0:
 			r.done <- err
+		case t.puts == puts:
+			refused, reasons = append(refused, r), append(reasons, err)
 		default:
 			_ = tx.Rollback()
-			return append(append(accepted, r), group[i+1:]...), r, err
+			again := append(append(accepted, refused...), r)
+			return append(again, group[i+1:]...), r, err
 		}
 	}
+	defer func() {
+		for i, r := range refused {
+			if err != nil {
+				r.done <- err // nobody knows whether it would have been refused
+			} else {
+				r.done <- reasons[i]
+			}
+		}
+	}()
 	if t.unchanged() {
 		_ = tx.Rollback()
 		t.finish(s)

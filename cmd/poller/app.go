@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -36,6 +35,7 @@ type app struct {
 
 	log       *logger
 	now       func() time.Time
+	world     outside
 	openFiles int
 
 	store     *store.Store
@@ -66,8 +66,22 @@ type app struct {
 // openApp opens the store and the result folder, builds every part and listens;
 // nothing is served or polled before run. The caller calls run or close. Errors
 // say what to do (store.ErrInUse and the like).
-func openApp(ctx context.Context, c *Config, file string, env func(string) (string, bool), log *logger) (_ *app, err error) {
-	a := &app{file: file, env: env, started: c, log: log, now: time.Now}
+func openApp(ctx context.Context, c *Config, file string, env func(string) (string, bool), log *logger) (*app, error) {
+	return openAppIn(ctx, outside{now: time.Now}, c, file, env, log)
+}
+
+// outside is what the daemon has of the world around it. Tests put a world of their own in its place.
+type outside struct {
+	now func() time.Time // the wall clock
+	// sellers are polled instead of those that the network leads to; files is where they bring results. nil: the network.
+	sellers func(files fetcher.Files) scheduler.Fetcher
+	// dial leads to the platform; nil: the network.
+	dial func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// openAppIn is openApp in a world.
+func openAppIn(ctx context.Context, world outside, c *Config, file string, env func(string) (string, bool), log *logger) (_ *app, err error) {
+	a := &app{file: file, env: env, started: c, log: log, now: world.now, world: world}
 	a.live.Store(c)
 	log.set(c)
 	if a.openFiles, err = raiseFiles(); err != nil {
@@ -105,7 +119,7 @@ func openApp(ctx context.Context, c *Config, file string, env func(string) (stri
 // first start then leaves nothing to repair (GUARANTEES, G8).
 func (a *app) openData(ctx context.Context) (err error) {
 	c := a.started
-	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+	if err := store.MakeDir(c.DataDir); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
 	a.store, err = store.Open(ctx, store.Options{
@@ -167,8 +181,12 @@ func (a *app) build() error {
 	}
 	opt.Files = wholeUploads{a.files, a.store}
 	a.fetcher = fetcher.New(opt)
+	var sellers scheduler.Fetcher = a.fetcher
+	if a.world.sellers != nil {
+		sellers = a.world.sellers(opt.Files)
+	}
 	a.scheduler, err = scheduler.New(scheduler.Options{
-		Store: a.store, Fetcher: a.fetcher, Files: a.files, Metrics: a.metrics,
+		Store: a.store, Fetcher: sellers, Files: a.files, Metrics: a.metrics,
 		Log: a.log.Named("scheduler"), Config: schedulerConfig(c), Wall: a.now, Enough: a.enough,
 	})
 	if err != nil {
@@ -181,7 +199,7 @@ func (a *app) build() error {
 	a.outbox, err = outbox.New(outbox.Options{
 		Store: a.store, StoreID: a.store.ID(), Version: version, Config: webhook,
 		Observe: func(r outbox.Result) { a.metrics.WebhookAttempts.WithLabelValues(string(r)).Inc() },
-		Now:     a.now, Log: a.log.Named("outbox"),
+		Dial:    a.world.dial, Now: a.now, Log: a.log.Named("outbox"),
 	})
 	if err != nil {
 		return err
@@ -249,8 +267,11 @@ func (a *app) fetcherOptions(c *Config) (fetcher.Options, error) {
 	return fetcherOptions(c, a.openFiles)
 }
 
-// enough reports whether at least min_free is free wherever poller writes.
+// enough reports whether at least min_free is free wherever poller writes, and the store has its reserve.
 func (a *app) enough() bool {
+	if a.store.Full() {
+		return false
+	}
 	least := int64(a.live.Load().MinFree)
 	return a.dataDisk.Free() >= least && a.fileDisk.Free() >= least
 }

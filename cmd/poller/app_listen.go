@@ -34,8 +34,9 @@ func (a *app) listen(ctx context.Context, registry *prometheus.Registry) (err er
 		}
 		a.uploadServer = a.uploadTaker.Server()
 		a.uploadServer.Handler = a.counted(a.uploadServer.Handler)
+		api.LimitConnections(a.uploadServer, clientConns(a.openFiles, c.Fetch.Workers), true, a.log.Named("uploads"))
 	}
-	a.apiServer = api.NewServer(a.api, a.log.Named("api"))
+	a.apiServer = api.NewServer(a.api, clientConns(a.openFiles, c.Fetch.Workers), a.log.Named("api"))
 	a.apiServer.Handler = a.counted(a.apiServer.Handler)
 	a.metricsServer = &http.Server{
 		Handler:           a.counted(a.observation(registry)),
@@ -46,6 +47,7 @@ func (a *app) listen(ctx context.Context, registry *prometheus.Registry) (err er
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          zap.NewStdLog(zap.NewNop()), // what is wrong with their requests is up to the scrapers
 	}
+	api.LimitConnections(a.metricsServer, leastConns, false, a.log.Named("metrics"))
 	return nil
 }
 
@@ -61,7 +63,8 @@ func (a *app) counted(h http.Handler) http.Handler {
 // observation serves /metrics, /healthz and /readyz (SPEC §7).
 func (a *app) observation(registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	// No bound on scrapes at once but that on connections: those who don't read their answers would keep others out.
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "ok\n") // a prober that left needs no answer, here and below
 	})

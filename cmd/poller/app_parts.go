@@ -52,7 +52,7 @@ func fetcherOptions(c *Config, openFiles int) (fetcher.Options, error) {
 		Redirects: c.Fetch.Redirects, AllowPorts: ports, AllowNetworks: c.Fetch.AllowNetworks,
 		RootCAs: roots, Version: version,
 		// Kept connections are worth having, but not for the price of those in use.
-		MaxIdleConns: max(1, min(max(1024, 2*c.Fetch.Workers), openFiles-c.Fetch.Workers-otherFiles)),
+		MaxIdleConns: max(1, min(max(1024, 2*c.Fetch.Workers), (openFiles-c.Fetch.Workers-otherFiles)/4*3)),
 	}, nil
 }
 

@@ -12,8 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"poller/api"
 	"poller/fetcher"
 	"poller/order"
@@ -176,7 +174,7 @@ func uploadKey(file string) ([]byte, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		key = make([]byte, size)
 		_, _ = io.ReadFull(rand.Reader, key) // never fails
-		err = renameio.WriteFile(file, key, 0o600, renameio.IgnoreUmask())
+		err = writeSecret(file, key)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("key for upload URLs: %w", err)

@@ -51,13 +51,16 @@ func (d *disk) Free() int64 {
 	return free
 }
 
-// freeBytes is what an unprivileged user may still write; none when there is no inode left.
+// readOnly is the flag of a file system that takes no writes (ST_RDONLY).
+const readOnly = 1
+
+// freeBytes is what an unprivileged user may still write; none when there is no inode left, or nothing may be written.
 func freeBytes(dir string) (int64, error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return 0, fmt.Errorf("statfs %s: %w", dir, err)
 	}
-	if s.Files > 0 && s.Ffree == 0 {
+	if s.Files > 0 && s.Ffree == 0 || s.Flags&readOnly != 0 {
 		return 0, nil
 	}
 	if blocks, size := s.Bavail, uint64(s.Bsize); size > 0 && blocks <= math.MaxInt64/size {

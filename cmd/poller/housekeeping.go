@@ -76,42 +76,52 @@ func (h *housekeeping) run(ctx context.Context) error {
 	}
 }
 
-// once does all that is to be done now.
+// once does all that is to be done now. A step that fails keeps none of the others from being done: on a full disk
+// each one may make the room that another lacks.
 func (h *housekeeping) once(ctx context.Context) error {
+	now := h.now() // before doubt is asked for: a clock that steps in between does no harm
 	if h.doubted() {
 		return h.deleteFiles(ctx) // their orders are gone already
 	}
-	c, now := h.config(), h.now()
-	expired, err := drain(func() (int, error) {
-		_, n, err := h.store.Expire(ctx, now.Add(-c.Orders.Retention), housekeepingChunk)
+	return errors.Join(h.deleteRecords(ctx, now), h.deleteFiles(ctx), h.deleteOrphans(ctx, now))
+}
+
+// deleteRecords deletes orders and events that are older than their retention.
+func (h *housekeeping) deleteRecords(ctx context.Context, now time.Time) error {
+	c := h.config()
+	expired, err := drain(func(limit int) (int, error) {
+		_, n, err := h.store.Expire(ctx, now.Add(-c.Orders.Retention), limit)
 		return n, err
 	})
 	if err != nil {
-		return fmt.Errorf("expired orders: %w", err)
+		err = fmt.Errorf("expired orders: %w", err)
 	}
-	trimmed, err := drain(func() (int, error) {
-		return h.store.TrimEvents(ctx, now.Add(-c.Events.Retention), int64(c.Events.Max), housekeepingChunk)
+	trimmed, trimErr := drain(func(limit int) (int, error) {
+		return h.store.TrimEvents(ctx, now.Add(-c.Events.Retention), int64(c.Events.Max), limit)
 	})
-	if err != nil {
-		return fmt.Errorf("old events: %w", err)
+	if trimErr != nil {
+		err = errors.Join(err, fmt.Errorf("old events: %w", trimErr))
 	}
 	if expired > 0 || trimmed > 0 {
 		h.log.Info("old records deleted", zap.Int("orders", expired), zap.Int("events", trimmed))
 	}
-	if err := h.deleteFiles(ctx); err != nil {
-		return err
-	}
-	return h.deleteOrphans(ctx, now)
+	return err
 }
 
-// drain calls step until it did less than a chunk, and returns how much it did in all.
-func drain(step func() (int, error)) (int, error) {
+// drain calls step, with how much it may do, until it did less, and returns how much it did in all. Deleting takes
+// room too: on a full disk the chunks become smaller until one is found that there is room for.
+func drain(step func(limit int) (int, error)) (int, error) {
 	total := 0
-	for {
-		n, err := step()
+	for limit := housekeepingChunk; ; {
+		n, err := step(limit)
 		total += n
-		if err != nil || n < housekeepingChunk {
+		switch {
+		case errors.Is(err, order.ErrNoSpace) && limit > 1:
+			limit = max(1, limit/10)
+		case err != nil || n < limit:
 			return total, err
+		default:
+			limit = min(2*limit, housekeepingChunk)
 		}
 	}
 }
@@ -119,8 +129,8 @@ func drain(step func() (int, error)) (int, error) {
 // deleteFiles deletes the files of orders that are gone. One that was deleted
 // but not confirmed is deleted again.
 func (h *housekeeping) deleteFiles(ctx context.Context) error {
-	_, err := drain(func() (int, error) {
-		keys, err := h.store.PendingDeletes(ctx, housekeepingChunk)
+	_, err := drain(func(limit int) (int, error) {
+		keys, err := h.store.PendingDeletes(ctx, limit)
 		if err != nil || len(keys) == 0 {
 			return 0, err
 		}

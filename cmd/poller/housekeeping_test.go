@@ -20,6 +20,7 @@ type keptFake struct {
 	owned            map[string]bool
 	removeErr        error
 	expireErr        error
+	room             int // above so many orders at a time Expire finds no space; 0: always enough
 
 	expireBefore, trimBefore, orphansBefore time.Time
 	trimMax                                 int64
@@ -30,6 +31,9 @@ type keptFake struct {
 
 func (k *keptFake) Expire(_ context.Context, before time.Time, limit int) ([]string, int, error) {
 	k.expireBefore = before
+	if k.room > 0 && limit > k.room {
+		return nil, 0, order.ErrNoSpace
+	}
 	n := min(limit, k.expired)
 	k.expired -= n
 	return nil, n, k.expireErr
@@ -124,6 +128,22 @@ func TestHousekeepingRemoveFails(t *testing.T) {
 	}
 	if len(k.pending) != 1 {
 		t.Error("confirmed")
+	}
+}
+
+// On a full disk less is deleted at a time, until it fits; what still fails keeps nothing else from making room (GUARANTEES, G7).
+func TestHousekeepingOnAFullDisk(t *testing.T) {
+	now, doubted := time.Now(), false
+	k := &keptFake{expired: 1000, room: 7}
+	if err := newHousekeeping(k, &now, &doubted).once(t.Context()); err != nil || k.expired != 0 {
+		t.Errorf("%d left: %v", k.expired, err)
+	}
+	k = &keptFake{expired: 1, expireErr: order.ErrNoSpace, trimmed: 3, pending: []string{"a"}}
+	if err := newHousekeeping(k, &now, &doubted).once(t.Context()); !errors.Is(err, order.ErrNoSpace) {
+		t.Errorf("got %v", err)
+	}
+	if k.trimmed != 0 || len(k.pending) != 0 || k.orphanSweeps != 1 {
+		t.Errorf("not done: %+v", k)
 	}
 }
 

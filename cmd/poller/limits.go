@@ -6,9 +6,20 @@ import (
 	"syscall"
 )
 
-// otherFiles is how many files poller opens beside its connections to sellers:
-// database, results, listeners, API clients.
-const otherFiles = 128
+// otherFiles is how many files poller opens at least beside its connections to sellers:
+// database, results, listeners, and the fewest clients of each of its three servers.
+const otherFiles = 32 + 3*leastConns
+
+// How many connections the API and the upload address may have: few open files allow fewer.
+const (
+	leastConns = 32
+	mostConns  = 1024
+)
+
+// clientConns returns how many connections a server may have besides those to sellers: an eighth of the files that are left.
+func clientConns(openFiles, workers int) int {
+	return max(leastConns, min(mostConns, leastConns+(openFiles-workers-otherFiles)/8))
+}
 
 // harden takes away what a core file could show: sellers' headers, tokens (GUARANTEES, G19).
 func harden() error {

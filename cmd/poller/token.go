@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 
 	"github.com/google/renameio/v2"
+
+	"poller/store"
 )
 
 // loadTokens returns the digests of the tokens in the file, and makes the file
@@ -18,11 +20,8 @@ func loadTokens(file string) (digests [][32]byte, made bool, err error) {
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		made = true
-		if err = os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-			return nil, false, fmt.Errorf("api.token_file: %w", err)
-		}
 		b = []byte(rand.Text() + rand.Text() + "\n") // 256 bits and some
-		err = renameio.WriteFile(file, b, 0o600, renameio.IgnoreUmask())
+		err = writeSecret(file, b)
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("api.token_file: %w", err)
@@ -34,4 +33,21 @@ func loadTokens(file string) (digests [][32]byte, made bool, err error) {
 		return nil, false, fmt.Errorf("api.token_file: no token in %s; delete it to have one made", file)
 	}
 	return digests, made, nil
+}
+
+// writeSecret makes a file for its owner alone (0600), whole or not at all, and so that a power cut does not take it
+// away from those who were given what is in it. Its folder is made if there is none.
+func writeSecret(file string, content []byte) error {
+	dir := filepath.Dir(file)
+	if err := store.MakeDir(dir); err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(file, content, 0o600, renameio.IgnoreUmask()); err != nil {
+		return err
+	}
+	folder, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close()) // the name of the file; its content is synced
 }

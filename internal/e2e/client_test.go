@@ -246,30 +246,50 @@ func (d *daemon) events() []eventView {
 	}
 }
 
-// checkEvents checks what always holds of the feed: numbers are dense from 1
-// (GUARANTEES, G5), each order is submitted once and ends at most once (G2).
-// It returns the end of each order that has ended.
+// checkEvents checks the feed. It returns the end of each order that has ended.
 func (d *daemon) checkEvents() map[string]string {
 	d.t.Helper()
-	submitted, ends := map[string]bool{}, map[string]string{}
-	for i, e := range d.events() {
-		if e.Number != i+1 {
-			d.t.Fatalf("event %d stands at place %d", e.Number, i+1)
-		}
-		switch kind := strings.TrimPrefix(e.Type, "order."); kind {
-		case "submitted":
-			if submitted[e.OrderID] {
-				d.t.Errorf("order %s was submitted twice", e.OrderID)
-			}
-			submitted[e.OrderID] = true
-		case "completed", "failed", "cancelled":
-			if ends[e.OrderID] != "" {
-				d.t.Errorf("order %s: %s after %s", e.OrderID, kind, ends[e.OrderID])
-			}
-			ends[e.OrderID] = kind
+	ends := map[string]string{}
+	for id, e := range checkFeed(d.t, d.events()) {
+		if e.ended != nil {
+			ends[id] = strings.TrimPrefix(e.ended.Type, "order.")
 		}
 	}
 	return ends
+}
+
+// ofOrder is what the feed has of one order.
+type ofOrder struct{ submitted, ended *eventView }
+
+// checkFeed checks what always holds of the feed: numbers are dense from 1
+// (GUARANTEES, G5), each order is submitted once, and ends at most once (G2), after that.
+func checkFeed(t *testing.T, feed []eventView) map[string]ofOrder {
+	t.Helper()
+	all := make(map[string]ofOrder)
+	for i := range feed {
+		e := &feed[i]
+		if e.Number != i+1 {
+			t.Fatalf("event %d stands at place %d", e.Number, i+1)
+		}
+		o := all[e.OrderID]
+		switch e.Type {
+		case "order.submitted":
+			if o.submitted != nil {
+				t.Errorf("order %s was submitted twice", e.OrderID)
+			}
+			o.submitted = e
+		case "order.completed", "order.failed", "order.cancelled":
+			if o.ended != nil {
+				t.Errorf("order %s: %s after %s", e.OrderID, e.Type, o.ended.Type)
+			}
+			o.ended = e
+		}
+		if o.submitted == nil {
+			t.Errorf("order %s: event %d (%s) comes before it is submitted", e.OrderID, e.Number, e.Type)
+		}
+		all[e.OrderID] = o
+	}
+	return all
 }
 
 // sweep runs a sweep by hand to its end.

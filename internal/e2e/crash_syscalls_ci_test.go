@@ -30,23 +30,29 @@ type syscallCrash struct {
 // traced has strace kill the daemon at the call, and returns when it watches every thread.
 func (c *crashSite) traced(d *daemon, x syscallCrash) error {
 	args := []string{
-		"-f", "-y", "-p", strconv.Itoa(d.cmd.Process.Pid), "-o", c.straceLog(),
 		"-e", "trace=" + x.call, "-e", fmt.Sprintf("inject=%s:signal=KILL:when=1", x.call),
 	}
 	if x.path != "" {
 		args = append(args, "-P", c.data(x.path))
 	}
+	_, err := d.strace(args...)
+	return err
+}
+
+// strace has strace do something to the daemon, and returns when it watches every thread. detach makes it let go of them.
+func (d *daemon) strace(args ...string) (detach func(), err error) {
+	args = append([]string{"-f", "-y", "-p", strconv.Itoa(d.cmd.Process.Pid), "-o", d.straceLog()}, args...)
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, "strace", args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it lets go of the threads
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		cancel()
-		return err
+		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
 		cancel()
-		return err
+		return nil, err
 	}
 	attached, ended := make(chan struct{}), make(chan struct{})
 	var said strings.Builder
@@ -65,16 +71,17 @@ func (c *crashSite) traced(d *daemon, x syscallCrash) error {
 		}
 		_ = cmd.Wait() // it ends as poller does
 	}()
-	c.t.Cleanup(func() { cancel(); <-ended })
+	detach = func() { cancel(); <-ended }
+	d.t.Cleanup(detach)
 	select {
 	case <-attached:
-		return nil
+		return detach, nil
 	case <-ended:
-		return errors.New("strace: " + said.String())
+		return nil, errors.New("strace: " + said.String())
 	}
 }
 
-func (c *crashSite) straceLog() string { return filepath.Join(c.dir, "strace.log") }
+func (s *site) straceLog() string { return filepath.Join(s.dir, "strace.log") }
 
 // checkTrace checks that the kill came at the call that is meant.
 func (c *crashSite) checkTrace(x syscallCrash) {

@@ -26,6 +26,7 @@ type site struct {
 	sellers *fakeseller.Server
 	answers *journal // every answer of the API, for what must not be in any
 	config  map[string]string
+	under   []string // the command that runs poller, and its arguments: strace, say; nil: none
 }
 
 // newSite starts fake sellers on that many hosts and writes a configuration in
@@ -103,17 +104,33 @@ func (l logLine) number(k string) int  { v, _ := l[k].(float64); return int(v) }
 func (s *site) start() *daemon {
 	s.t.Helper()
 	d := s.startWithToken("")
-	token, err := os.ReadFile(s.data("api.token"))
-	noError(s.t, err, "reading the token")
-	d.token = strings.TrimSpace(string(token))
+	d.readToken()
 	return d
+}
+
+// readToken reads the token that poller has made.
+func (d *daemon) readToken() {
+	d.t.Helper()
+	token, err := os.ReadFile(d.data("api.token"))
+	noError(d.t, err, "reading the token")
+	d.token = strings.TrimSpace(string(token))
 }
 
 // startWithToken is start for a configuration with a token file of its own.
 func (s *site) startWithToken(token string) *daemon {
 	s.t.Helper()
+	d := s.launch()
+	d.serving()
+	d.token = token
+	return d
+}
+
+// launch starts poller, and does not wait for anything. It is killed when the test ends.
+func (s *site) launch() *daemon {
+	s.t.Helper()
 	d := &daemon{site: s, log: &journal{}, exited: make(chan struct{})}
-	d.cmd = exec.CommandContext(context.Background(), binary, "--config", s.configFile(), "serve")
+	args := append(slices.Clone(s.under), binary, "--config", s.configFile(), "serve")
+	d.cmd = exec.CommandContext(context.Background(), args[0], args[1:]...)
 	stderr, err := d.cmd.StderrPipe()
 	noError(s.t, err, "opening a pipe")
 	noError(s.t, d.cmd.Start(), "starting poller")
@@ -136,10 +153,14 @@ func (s *site) startWithToken(token string) *daemon {
 			s.t.Logf("log of poller:\n%s", d.log.tail(200))
 		}
 	})
+	return d
+}
+
+// serving returns when poller serves.
+func (d *daemon) serving() {
+	d.t.Helper()
 	serving := d.waitLog("serving", nil)
 	d.api, d.metrics = serving.text("api"), strings.TrimSuffix(serving.text("metrics"), "/metrics")
-	d.token = token
-	return d
 }
 
 // waitLog returns the first line with that message that want accepts (nil: any), from the start of the process on.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -215,6 +216,19 @@ func (r *receiver) end(id string, status int) (after func(attempt)) {
 	}
 	r.tell()
 	return r.after
+}
+
+// copy returns a receiver that knows what this one was told, and does nothing.
+func (r *receiver) copy() *receiver {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := &receiver{told: make(map[string]*telling), last: maps.Clone(r.last)}
+	for id, e := range r.told {
+		one := *e
+		one.open = 0
+		c.told[id] = &one
+	}
+	return c
 }
 
 // tell wakes those that wait. The lock is held.

@@ -62,9 +62,9 @@ func framed(lines, body string) string {
 
 // forever writes text until the other side is gone.
 func forever(head, text string) func(*Conn) {
+	text = many(text)
 	return func(c *Conn) {
-		ok := c.Say(head)
-		for text = many(text); ok; {
+		for ok := c.Say(head); ok; {
 			ok = c.Say(text)
 		}
 	}

@@ -56,6 +56,24 @@ func (e *env) endedOrders(n int) []order.Order {
 }
 
 var outboxTests = map[string]func(*env){
+	"outbox/a retry put off while the clock was ahead does not wait until it is there again": func(e *env) {
+		list := e.endedOrders(3)
+		right := e.now
+		e.now = e.now.Add(365 * 24 * time.Hour)
+		e.delivered(order.Attempt{Number: 4, Attempts: 1, DueAt: e.now.Add(5 * time.Second)}, order.Attempt{Number: 5, Attempts: 1, DueAt: e.now})
+		e.now = right
+		e.delivered(order.Attempt{Number: 6, Attempts: 1, DueAt: e.now.Add(11 * time.Hour)})
+		if got, _ := e.due(10); fmt.Sprint(got) != "[4 5]" {
+			e.Errorf("due after the clock went back: %v, want 4 and 5", got)
+		}
+		if got, _ := e.due(1); fmt.Sprint(got) != "[4]" {
+			e.Errorf("one that is due: %v, want 4", got)
+		}
+		e.delivered(order.Attempt{Number: 4, Taken: true}, order.Attempt{Number: 5, Taken: true})
+		if got, next := e.due(10); got != nil || !next.Equal(right.Add(11*time.Hour)) {
+			e.Errorf("%d orders: %v due, next %v; want none, in 11 hours", len(list), got, next)
+		}
+	},
 	"outbox/an end is queued with its commit, nothing else is": func(e *env) {
 		e.seller("a")
 		o := e.submit("a", "o", "p")
@@ -177,16 +195,29 @@ var outboxTests = map[string]func(*env){
 			}
 		}
 	},
-	"outbox/what an attempt from before a replay says does not undo it, unless it was taken": func(e *env) {
+	"outbox/what an attempt from before a replay says does not undo it": func(e *env) {
 		e.endedOrders(1)
-		e.delivered(order.Attempt{Number: 2, Attempts: 1, DueAt: e.now}, order.Attempt{Number: 2, Attempts: 2, DueAt: e.now})
-		_, err := e.ReplayOrder(e.ctx, "o0", e.now)
-		e.must(err)
-		e.delivered(order.Attempt{Number: 2, Attempts: 3, Dead: true}, order.Attempt{Number: 2, Attempts: 2, DueAt: e.now.Add(time.Hour)})
-		if got, _ := e.due(10); !slices.Equal(got, []uint64{2}) {
-			e.Errorf("%v", got)
+		for i, replayedAt := range []time.Time{e.now, e.now, e.now, e.now.Add(time.Hour), e.now.Add(-time.Hour), e.now.Add(-time.Hour)} { // also in the same moment, and by a clock set back
+			list, _, err := e.Deliveries(e.ctx, e.now.Add(2*time.Hour), 10)
+			e.must(err)
+			if len(list) != 1 {
+				e.Fatalf("%d: %+v", i, list)
+			}
+			_, err = e.ReplayOrder(e.ctx, "o0", replayedAt)
+			e.must(err)
+			before := list[0].QueuedAt
+			e.delivered(order.Attempt{Number: 2, QueuedAt: before, Attempts: 3, Dead: true})
+			e.delivered(order.Attempt{Number: 2, QueuedAt: before, Attempts: 2, DueAt: e.now.Add(100 * time.Hour)})
+			e.delivered(order.Attempt{Number: 2, QueuedAt: before, Taken: true})
+			list, _, err = e.Deliveries(e.ctx, replayedAt, 10)
+			e.must(err)
+			if len(list) != 1 || list[0].Attempts != 0 || !list[0].DueAt.Equal(replayedAt) || list[0].QueuedAt.Equal(before) {
+				e.Fatalf("%d: %+v", i, list)
+			}
 		}
-		e.delivered(order.Attempt{Number: 2, Attempts: 2, Taken: true})
+		list, _, err := e.Deliveries(e.ctx, e.now, 10)
+		e.must(err)
+		e.delivered(order.Attempt{Number: 2, QueuedAt: list[0].QueuedAt, Taken: true})
 		e.outbox(0, 0, time.Time{})
 	},
 	"outbox/replay after a number, in steps": func(e *env) {

@@ -12,6 +12,21 @@ import (
 )
 
 var recordTests = map[string]func(*env){
+	"update/returns times as they are read": func(e *env) {
+		e.seller("a")
+		e.submit("a", "moved", "cancelled")
+		now := e.now.Add(time.Hour + 123456*time.Nanosecond).In(time.FixedZone("elsewhere", 3600))
+		for id, decide := range map[string]func(order.Order) order.Decision{
+			"moved":     func(o order.Order) order.Decision { return order.Redeadline(o, now, e.now) },
+			"cancelled": func(o order.Order) order.Decision { return order.Cancel(o, now) },
+		} {
+			got, err := e.UpdateOrder(e.ctx, id, func(o order.Order) (order.Decision, error) { return decide(o), nil })
+			e.must(err)
+			if want := e.get(id); !reflect.DeepEqual(got, want) {
+				e.Errorf("got  %+v\nwant %+v", got, want)
+			}
+		}
+	},
 	"record/every field of an order survives": func(e *env) {
 		e.seller("a")
 		o := e.submit("a", "o")[0]

@@ -42,6 +42,8 @@ type Store interface {
 	SaveSweep(ctx context.Context, s order.Sweep) error
 	Sweeps(ctx context.Context, after string, limit int) ([]order.Sweep, string, error)
 	LastTick(ctx context.Context) (tick uint64, cronAt time.Time, err error)
+	Clock(ctx context.Context) (newest time.Time, off time.Duration, err error)
+	SetClock(ctx context.Context, at time.Time, off time.Duration) error
 	Record(ctx context.Context, b *order.Batch) error
 	Release(ctx context.Context, sellerID string, limit int, now time.Time) (n int, more bool, err error)
 	CancelSeller(ctx context.Context, number uint32, limit int, now time.Time) (refs []order.Ref, more bool, err error)

@@ -10,6 +10,41 @@ import (
 )
 
 var sweepTests = map[string]func(*env){
+	"sweeps/the newest record says what time it was": func(e *env) {
+		clock := func(newest time.Time, off time.Duration) {
+			e.Helper()
+			for range 2 {
+				if n, o, err := e.Clock(e.ctx); !n.Equal(newest) || o != off || err != nil {
+					e.Errorf("%v, off %v, %v; want %v, off %v", n, o, err, newest, off)
+				}
+				e.reopen()
+			}
+		}
+		tick := func() time.Time {
+			s, err := e.BeginSweep(e.ctx, order.Sweep{Trigger: order.TriggerCron, StartedAt: e.now})
+			e.must(err)
+			return s.StartedAt
+		}
+		clock(time.Time{}, 0)
+		clock(tick(), 0)
+		e.later(time.Minute)
+		e.seller("a")
+		e.submit("a", "o")
+		right := e.now
+		clock(right, 0) // an event
+		e.now = right.Add(24 * time.Hour)
+		e.must(e.SetClock(e.ctx, right, 24*time.Hour))
+		clock(right, 24*time.Hour)
+		e.later(time.Minute)
+		tick()
+		clock(right.Add(time.Minute), 24*time.Hour)
+		e.later(time.Minute)
+		e.submit("a", "p")
+		clock(right.Add(2*time.Minute), 24*time.Hour)
+		e.now = right.Add(3 * time.Minute)
+		e.must(e.SetClock(e.ctx, e.now, 0))
+		clock(e.now, 0) // not the records of the time before, which were dated ahead
+	},
 	"ticks/numbers, and the time of the last by the clock": func(e *env) {
 		check := func(tick uint64, at time.Time) {
 			e.Helper()
