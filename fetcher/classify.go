@@ -109,9 +109,6 @@ func (p *poll) localDial(err error) (verdict, bool) {
 			return verdict{order.LocalFault, "DNS: our resolver refuses connections"}, true
 		case strings.Contains(dns.Err, "too many open files"):
 			return verdict{order.LocalFault, "out of open files"}, true
-		case dns.Err == "server misbehaving" && !dns.IsTemporary:
-			// Go's words for an answer like REFUSED; SERVFAIL, which a seller's own servers can cause, is temporary.
-			return verdict{order.LocalFault, "DNS: our resolver refuses to answer"}, true
 		case dns.IsNotFound:
 			return verdict{}, false
 		}
@@ -160,8 +157,12 @@ func dnsText(e *net.DNSError) string {
 		return "no such host"
 	case e.IsTimeout:
 		return "the lookup timed out"
-	case e.Err == "server misbehaving":
+	case e.Err == "server misbehaving" && e.IsTemporary:
 		return "the name's servers fail (SERVFAIL)"
+	case e.Err == "server misbehaving":
+		// Many resolvers pass on what the name's own servers say. If ours refuses every name, the polls of
+		// other hosts tell (SPEC §5, "Ours or theirs"); one stranger's name must not slow all others' polls.
+		return "the lookup is refused (REFUSED)"
 	}
 	return "the lookup failed"
 }

@@ -341,7 +341,7 @@ func TestShutdownAndLocalFaults(t *testing.T) {
 		{os.NewSyscallError("connect", syscall.ECONNREFUSED), up[:1], order.Unreachable, "connection refused"},
 		{&net.DNSError{Err: "no such host", IsNotFound: true, Name: "10.0.0.9"}, up[:1], order.Unreachable, "DNS: no such host"},
 		{&net.DNSError{Err: "server misbehaving", IsTemporary: true}, up, order.Unreachable, "SERVFAIL"},
-		{&net.DNSError{Err: "server misbehaving"}, up, order.LocalFault, "refuses to answer"},
+		{&net.DNSError{Err: "server misbehaving"}, up, order.Unreachable, "REFUSED"},
 		{&net.DNSError{Err: "dial udp 10.0.0.1:53: connect: connection refused"}, up, order.LocalFault, "our resolver refuses"},
 		{&net.DNSError{Err: "i/o timeout", IsTimeout: true}, up, order.Unreachable, "timed out"},
 		{&net.DNSError{Err: "i/o timeout", IsTimeout: true}, up[:1], order.LocalFault, "no network interface"},

@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"poller/internal/hostile"
-	"poller/order"
 )
 
 // forbidden are blocks that nothing may be sent to (SPEC §2, "Public").
@@ -239,12 +238,6 @@ func strangersSweep(t *testing.T, s *site, d *daemon, w *hostile.World, round in
 	s.set("fetch.timeout", "8s", "fetch.body_timeout", "30s") // as it is by default: what behaves is in time on a busy machine too
 	d = s.start()
 	for _, x := range w.Sellers {
-		if slices.Contains(x.Want, order.LocalFault) { // its orders stay due until our own resolver answers, and so the sweep runs on
-			for n := range round {
-				d.call(http.MethodPost, fmt.Sprintf("/v1/orders/%s~%d/cancel", x.Name, n), nil, http.StatusOK, nil)
-			}
-			continue
-		}
 		d.submit(x.Name, fmt.Sprintf("%s~%d", x.Name, round))
 	}
 	good := names("good", 4)

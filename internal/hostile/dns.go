@@ -27,7 +27,7 @@ func dnsGroup() []Behaviour {
 	return []Behaviour{
 		fixed("nxdomain", gone, "no such host", DNSAnswer{Code: 3}),
 		fixed("servfail", gone, "SERVFAIL", DNSAnswer{Code: 2}),
-		fixed("refused", is(order.LocalFault), "resolver", DNSAnswer{Code: 5}),
+		fixed("refused", gone, "REFUSED", DNSAnswer{Code: 5}),
 		fixed("empty", gone, "no such host", DNSAnswer{}),
 		fixed("silent", is(order.Timeout), "name not looked up", DNSAnswer{Silent: true}),
 		fixed("garbage", is(order.Timeout, order.Unreachable), "", DNSAnswer{Raw: []byte("\x81\x80\x00\x01\xff\xff garbage")}),
