@@ -230,8 +230,8 @@ func (c *torture) firstOrders(d *daemon) (acknowledged func() int, wait func()) 
 		if _, err := d.do(http.MethodPut, "/v1/sellers/seller-0", body); err != nil {
 			return
 		}
-		k := &client{torture: c, d: d, name: "first", random: rand.New(rand.NewPCG(1, 1))}
-		for n := 0; n < perLife; n++ {
+		k := &client{torture: c, random: rand.New(rand.NewPCG(1, 1))}
+		for n := range perLife {
 			id := fmt.Sprintf("never-first-%d", n)
 			content := object{"order_id": id, "seller_id": "seller-0"}
 			k.posts(id, content)
