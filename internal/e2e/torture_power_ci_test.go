@@ -230,7 +230,7 @@ func (c *torture) firstOrders(d *daemon) (acknowledged func() int, wait func()) 
 		if _, err := d.do(http.MethodPut, "/v1/sellers/seller-0", body); err != nil {
 			return
 		}
-		k := &client{torture: c, random: rand.New(rand.NewPCG(1, 1))}
+		k := &client{torture: c}
 		for n := range perLife {
 			id := fmt.Sprintf("never-first-%d", n)
 			content := object{"order_id": id, "seller_id": "seller-0"}
