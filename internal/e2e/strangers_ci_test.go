@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -137,8 +136,8 @@ func strangersInside(t *testing.T) {
 		d.call(http.MethodPut, "/v1/sellers/"+x.Name, object{"status_url": x.StatusURL(), "headers": object{"Authorization": x.Secret()}}, http.StatusCreated, nil)
 	}
 	rounds := 2
-	if n, err := strconv.Atoi(os.Getenv("POLLER_TORTURE")); err == nil {
-		rounds = 1 + n/len(w.Sellers)
+	if f := tortureFactor(t); f > 1 {
+		rounds = 1 + f*4/3 // 10,000 polls of them with 20
 	}
 	var base map[string]float64
 	for round := range rounds {
