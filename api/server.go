@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 )
 
 // Bounds on connections; those on bodies and answers are in routes.go, bulk.go, lines.go and writer.go.
@@ -28,7 +27,7 @@ const SocketMode fs.FileMode = 0o660
 
 // NewServer makes a server for the API with at most so many connections, of
 // which those without a valid token give way to others. Shutdown stops the API first, so that
-// readers who wait do not hold it up.
+// readers who wait do not hold it up. Its ErrorLog is the caller's to set: what it says quotes strangers.
 func NewServer(a *API, connections int, log *zap.Logger) *http.Server {
 	s := &http.Server{
 		Handler:           a,
@@ -37,10 +36,6 @@ func NewServer(a *API, connections int, log *zap.Logger) *http.Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		// "OPTIONS *" would be answered without a token.
 		DisableGeneralOptionsHandler: true,
-	}
-	// Broken handshakes and the like: the clients' doing, not the operator's.
-	if l, err := zap.NewStdLogAt(log, zapcore.DebugLevel); err == nil {
-		s.ErrorLog = l
 	}
 	LimitConnections(s, connections, false, log) // the guard says what is at work
 	s.RegisterOnShutdown(a.Stop)

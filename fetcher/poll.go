@@ -61,6 +61,7 @@ func (p *poll) run() order.Observation {
 		p.client.long.release(p.ask.Seller.ID)
 	}
 	p.obs.Duration = p.limit.elapsed()
+	mask(&p.obs, p.ask.Seller.Headers)
 	return p.obs
 }
 

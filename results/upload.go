@@ -12,7 +12,6 @@ import (
 
 	"github.com/gabriel-vasile/mimetype"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"poller/order"
 )
@@ -78,8 +77,9 @@ func NewUploads(opt UploadOptions) *Uploads {
 // Server returns a server for uploads.listen, with bounds on headers and
 // connections; the caller lets it listen and shuts it down. Close, after a
 // Shutdown that took too long, cuts the PUTs that are left: nothing of them stays.
+// Its ErrorLog is the caller's to set: what it says quotes strangers.
 func (u *Uploads) Server() *http.Server {
-	s := &http.Server{
+	return &http.Server{
 		Handler:           u,
 		ReadHeaderTimeout: uploadHeaderTime,
 		IdleTimeout:       uploadIdle,
@@ -87,11 +87,6 @@ func (u *Uploads) Server() *http.Server {
 		// "OPTIONS *" is a method like any other here.
 		DisableGeneralOptionsHandler: true,
 	}
-	// Broken requests: the clients' doing, not the operator's.
-	if l, err := zap.NewStdLogAt(u.opt.Log, zapcore.DebugLevel); err == nil {
-		s.ErrorLog = l
-	}
-	return s
 }
 
 // NewUploadKey returns the key for an upload for the order that the seller knows

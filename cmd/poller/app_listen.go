@@ -34,10 +34,12 @@ func (a *app) listen(ctx context.Context, registry *prometheus.Registry) (err er
 		}
 		a.uploadServer = a.uploadTaker.Server()
 		a.uploadServer.Handler = a.counted(a.uploadServer.Handler)
+		a.uploadServer.ErrorLog = libraryLog(a.log.Named("uploads"))
 		api.LimitConnections(a.uploadServer, clientConns(a.openFiles, c.Fetch.Workers), true, a.log.Named("uploads"))
 	}
 	a.apiServer = api.NewServer(a.api, clientConns(a.openFiles, c.Fetch.Workers), a.log.Named("api"))
 	a.apiServer.Handler = a.counted(a.apiServer.Handler)
+	a.apiServer.ErrorLog = libraryLog(a.log.Named("api"))
 	a.metricsServer = &http.Server{
 		Handler:           a.counted(a.observation(registry)),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -45,7 +47,7 @@ func (a *app) listen(ctx context.Context, registry *prometheus.Registry) (err er
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          zap.NewStdLog(zap.NewNop()), // what is wrong with their requests is up to the scrapers
+		ErrorLog:          libraryLog(a.log.Named("metrics")),
 	}
 	api.LimitConnections(a.metricsServer, leastConns, false, a.log.Named("metrics"))
 	return nil

@@ -1,8 +1,9 @@
 package main
 
 import (
-	"errors"
 	"io"
+	"log"
+	"strings"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -23,11 +24,9 @@ func newLogger(w io.Writer) *logger {
 	enc.TimeKey = "time"
 	enc.EncodeTime = zapcore.RFC3339NanoTimeEncoder
 	enc.EncodeDuration = zapcore.StringDurationEncoder
-	out := zapcore.Lock(zapcore.AddSync(w))
-	l.Logger = zap.New(&formats{
-		console: l.console,
-		asJSON:  zapcore.NewCore(zapcore.NewJSONEncoder(enc), out, l.level),
-		asText:  zapcore.NewCore(zapcore.NewConsoleEncoder(enc), out, l.level),
+	l.Logger = zap.New(&lineCore{
+		LevelEnabler: l.level, out: zapcore.Lock(zapcore.AddSync(w)),
+		console: l.console, asJSON: zapcore.NewJSONEncoder(enc), asText: zapcore.NewConsoleEncoder(enc),
 	})
 	return l
 }
@@ -42,30 +41,27 @@ func (l *logger) set(c *Config) {
 	l.console.Store(c.Log.Format == "console")
 }
 
-// formats is a core that writes in one of two formats.
-type formats struct {
-	console        *atomic.Bool
-	asJSON, asText zapcore.Core
-}
-
-func (f *formats) Enabled(l zapcore.Level) bool { return f.asJSON.Enabled(l) }
-
-func (f *formats) With(fields []zapcore.Field) zapcore.Core {
-	return &formats{console: f.console, asJSON: f.asJSON.With(fields), asText: f.asText.With(fields)}
-}
-
-func (f *formats) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if f.Enabled(e.Level) {
-		return c.AddCore(e, f)
+// redirectLibraries has what libraries say through the standard log package written as libraryLog does, until undo is called.
+func redirectLibraries(l *zap.Logger) (undo func()) {
+	flags, prefix, out := log.Flags(), log.Prefix(), log.Writer()
+	log.SetFlags(0)
+	log.SetPrefix("")
+	log.SetOutput(library{l})
+	return func() {
+		log.SetFlags(flags)
+		log.SetPrefix(prefix)
+		log.SetOutput(out)
 	}
-	return c
 }
 
-func (f *formats) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	if f.console.Load() {
-		return f.asText.Write(e, fields)
-	}
-	return f.asJSON.Write(e, fields)
-}
+// libraryLog is a log for a library: each line is said at level debug, as it is
+// mostly of broken handshakes and the like, the strangers' doing and not the operator's.
+func libraryLog(l *zap.Logger) *log.Logger { return log.New(library{l}, "", 0) }
 
-func (f *formats) Sync() error { return errors.Join(f.asJSON.Sync(), f.asText.Sync()) }
+// library is where a library's log goes. What it says may quote strangers: it is a field, never the message.
+type library struct{ log *zap.Logger }
+
+func (l library) Write(p []byte) (int, error) {
+	l.log.Debug("said by a library", zap.String("text", strings.TrimSpace(string(p))))
+	return len(p), nil
+}

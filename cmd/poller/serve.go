@@ -9,7 +9,6 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"go.uber.org/zap"
 )
 
 func (p *program) serveCommand() *cobra.Command {
@@ -42,12 +41,7 @@ func (p *program) serve(ctx context.Context) error {
 	defer signal.Stop(hangup)
 	log := newLogger(p.stderr)
 	defer log.Sync() //nolint:errcheck // a terminal or pipe cannot be synced
-	// What libraries say by themselves, net/http of broken connections for one, may quote strangers.
-	undo, err := zap.RedirectStdLogAt(log.Logger, zap.DebugLevel)
-	if err != nil {
-		return err
-	}
-	defer undo()
+	defer redirectLibraries(log.Logger)()
 	a, err := openApp(ctx, c, p.configFile, p.env, log)
 	if err != nil {
 		return fmt.Errorf("not started: %w", err)

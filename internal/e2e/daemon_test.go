@@ -34,6 +34,7 @@ type site struct {
 func newSite(t *testing.T, hosts int) *site {
 	t.Helper()
 	s := &site{t: t, dir: t.TempDir(), answers: &journal{}}
+	t.Cleanup(s.checkAnswers)
 	var err error
 	s.sellers, err = fakeseller.Start(context.Background(), fakeseller.Options{Hosts: hosts})
 	noError(t, err, "starting sellers")
@@ -125,7 +126,7 @@ func (s *site) startWithToken(token string) *daemon {
 	return d
 }
 
-// launch starts poller, and does not wait for anything. It is killed when the test ends.
+// launch starts poller, and does not wait for anything. It is killed when the test ends, and its log is checked.
 func (s *site) launch() *daemon {
 	s.t.Helper()
 	d := &daemon{site: s, log: &journal{}, exited: make(chan struct{})}
@@ -149,6 +150,7 @@ func (s *site) launch() *daemon {
 	}()
 	s.t.Cleanup(func() {
 		d.kill()
+		d.checkLog()
 		if s.t.Failed() {
 			s.t.Logf("log of poller:\n%s", d.log.tail(200))
 		}
