@@ -72,6 +72,9 @@ func TestNobodyIsRefusedForWhatIsNotCommitted(t *testing.T) {
 				}
 				mu.Unlock()
 				gate <- fails
+				if fails != nil {
+					gate <- fails // once more, in the room of the reserve
+				}
 				all.Wait()
 				want := map[string]error{"cancel": nil, "cancel again": refused, "delete": nil, "delete again": order.ErrNotFound}
 				for name, err := range want {
