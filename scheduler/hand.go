@@ -182,6 +182,9 @@ func (s *Scheduler) ClockDoubted() bool {
 	return s.clock == nil || s.lookAtClock(s.wall(), time.Now())
 }
 
+// ClockLooked is closed once Run has compared the wall clock with the store: what goes by it waits for that.
+func (s *Scheduler) ClockLooked() <-chan struct{} { return s.looked }
+
 // lookAtClock reports whether the wall clock, which reads wall at the instant now, is doubted. Whatever goes by the wall
 // clock asks here first: the loop alone could have slept since the clock stepped. The lock is held.
 func (s *Scheduler) lookAtClock(wall, now time.Time) bool {

@@ -153,6 +153,15 @@ func (t *timeline) fired(wall, mono time.Time) {
 	t.due = mono.Add(t.dueWall.Sub(wall))
 }
 
+// lastSeen is the last tick, by the wall clock as it was when something was last recorded: a clock that was set back
+// since the tick, and is right, must not let what an outage missed look as if it had been done.
+func lastSeen(tick, newest time.Time, off time.Duration) time.Time {
+	if at := newest.Add(off); !newest.IsZero() && at.Before(tick.Add(-wallStep)) {
+		return at
+	}
+	return tick
+}
+
 // missed reports whether a tick lay between the last one in the store and now.
 func missed(s cron.Schedule, last, wall time.Time) bool {
 	if last.IsZero() {

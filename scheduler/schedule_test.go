@@ -191,3 +191,25 @@ func TestTheWallClockIsDoubted(t *testing.T) {
 		}
 	}
 }
+
+// GUARANTEES, G13: what was missed is caught up although the clock was set back, rightly, after the last tick.
+func TestLastSeen(t *testing.T) {
+	tick := time.Date(2026, 3, 1, 12, 15, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name   string
+		newest time.Time
+		off    time.Duration
+		want   time.Time
+	}{
+		{"nothing recorded", time.Time{}, 0, tick},
+		{"recorded since", tick.Add(time.Minute), 0, tick},
+		{"recorded a moment before, by another clock", tick.Add(-time.Second), 0, tick},
+		{"set back since", tick.Add(-24 * time.Hour), 0, tick.Add(-24 * time.Hour)},
+		{"ahead and doubted", tick.Add(time.Minute - 24*time.Hour), 24 * time.Hour, tick},
+		{"back and doubted", tick.Add(time.Minute), -24 * time.Hour, tick.Add(time.Minute - 24*time.Hour)},
+	} {
+		if got := lastSeen(tick, c.newest, c.off); !got.Equal(c.want) {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+}

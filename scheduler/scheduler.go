@@ -111,6 +111,7 @@ type Scheduler struct {
 	commands chan func(context.Context) // run by the loop, between its own steps
 	nudge    chan struct{}              // the loop should look again
 	kick     chan struct{}              // the recorder should look again
+	looked   chan struct{}              // closed when Run has compared the wall clock with the store
 	stopped  chan struct{}              // closed when Run has returned
 
 	workers sync.WaitGroup  // polls, scans and other goroutines of Run
@@ -157,7 +158,8 @@ func New(o Options) (*Scheduler, error) {
 	s := &Scheduler{
 		store: o.Store, fetcher: o.Fetcher, files: o.Files, metrics: o.Metrics, log: o.Log,
 		wallNow: o.Wall, enough: o.Enough,
-		commands: make(chan func(context.Context)), nudge: make(chan struct{}, 1), kick: make(chan struct{}, 1), stopped: make(chan struct{}),
+		commands: make(chan func(context.Context)), nudge: make(chan struct{}, 1), kick: make(chan struct{}, 1),
+		looked: make(chan struct{}), stopped: make(chan struct{}),
 		lanes: make(map[uint32]*lane), hosts: make(map[string]*host), evidence: newEvidence(),
 		ticks: make(map[uint64]time.Time),
 	}

@@ -1,9 +1,12 @@
 package scheduler
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"go.uber.org/zap"
 
 	"poller/order"
 )
@@ -40,12 +43,28 @@ func TestTheClockIsDoubtedUntilItIsLookedAt(t *testing.T) {
 		if w.s.ClockDoubted() {
 			t.Error("doubted without a reason")
 		}
-		s, err := New(Options{Store: w.store, Fetcher: w, Files: w, Metrics: w.m, Config: w.cfg})
+		s, err := New(Options{Store: w.store, Fetcher: w, Files: w, Metrics: w.m, Config: w.cfg, Log: zap.NewNop()})
 		if err != nil {
 			t.Fatal(err)
 		}
+		select {
+		case <-s.ClockLooked():
+			t.Error("looked at before it runs")
+		default:
+		}
 		if !s.ClockDoubted() {
 			t.Error("trusted before it was looked at")
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ran := make(chan error)
+		go func() { ran <- s.Run(ctx) }()
+		<-s.ClockLooked()
+		if s.ClockDoubted() {
+			t.Error("doubted when it was looked at")
+		}
+		stop()
+		if err := <-ran; err != nil {
+			t.Error(err)
 		}
 		w.close()
 	})

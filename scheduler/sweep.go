@@ -58,9 +58,10 @@ func (s *Scheduler) start(ctx context.Context) error {
 	s.healths = healths
 	s.clock = newWallClock(newest, off, wall, now)
 	s.tellClock()
+	close(s.looked)
 	s.cronAt = cronAt
 	s.line = newTimeline(s.schedule, cronAt, wall, now)
-	catchUp := s.cfg.CatchUp && missed(s.schedule, cronAt, wall)
+	catchUp := s.cfg.CatchUp && missed(s.schedule, lastSeen(cronAt, newest, off), wall)
 	s.mu.Unlock()
 	if err := s.rememberClock(ctx); errors.Is(err, order.ErrBroken) { // before a sweep is dated by it
 		return err

@@ -37,7 +37,14 @@ func (a *app) run(ctx context.Context) error {
 		})
 	}
 	begin(&polling, "scheduler", func() error { return a.scheduler.Run(intake) })
-	begin(&polling, "housekeeping", func() error { return a.housekeeping().run(intake) })
+	begin(&polling, "housekeeping", func() error {
+		select {
+		case <-a.scheduler.ClockLooked(): // what was done before would find the clock doubted, and rest for a minute
+			return a.housekeeping().run(intake)
+		case <-intake.Done():
+			return nil
+		}
+	})
 	begin(&delivering, "outbox", func() error { return a.outbox.Run(deliver) })
 	begin(&serving, "cancelling", func() error { return a.api.Canceller().Run(work) })
 	begin(&serving, "api", func() error { return serve(a.apiServer, a.apiListener) })

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -107,6 +108,18 @@ func (s *site) start() *daemon {
 	d := s.startWithToken("")
 	d.readToken()
 	return d
+}
+
+// waitServing reports whether poller came to serve; if not it is gone.
+func (d *daemon) waitServing() bool {
+	d.t.Helper()
+	err := d.log.wait(within(d.t), 0, func(line string) bool { return strings.Contains(line, `"msg":"serving"`) })
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		<-d.exited
+	} else if err != nil {
+		d.t.Fatal("poller neither serves nor ends")
+	}
+	return err == nil
 }
 
 // readToken reads the token that poller has made.

@@ -3,9 +3,7 @@
 package e2e
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -41,18 +39,6 @@ func (s *site) diesAt(calls string, n int) (log string) {
 
 // lives ends what diesAt began.
 func (s *site) lives() { s.under = nil }
-
-// waitServing reports whether poller came to serve; if not it is gone.
-func (d *daemon) waitServing() bool {
-	d.t.Helper()
-	err := d.log.wait(within(d.t), 0, func(line string) bool { return strings.Contains(line, `"msg":"serving"`) })
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		<-d.exited
-	} else if err != nil {
-		d.t.Fatal("poller neither serves nor ends")
-	}
-	return err == nil
-}
 
 // gone kills poller if it has not ended, and reports whether strace had killed it; nothing else may have.
 func (d *daemon) gone(log string) (byStrace bool) {
