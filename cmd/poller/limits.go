@@ -26,7 +26,7 @@ func harden() error {
 	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
 		return fmt.Errorf("core files off: %w", err)
 	}
-	return nil
+	return undumpable()
 }
 
 // leanMemory has garbage collected at half of what lives in place of all of it: a quarter less memory with a million
