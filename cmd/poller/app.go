@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -155,7 +156,18 @@ func (a *app) openData(ctx context.Context) (err error) {
 		a.log.Info("token for the API made", zap.String("file", c.API.TokenFile))
 	}
 	a.tokens.Store(&digests)
+	a.warnOfWideFiles()
 	return a.loadCertificate()
+}
+
+// warnOfWideFiles tells of files with orders or tokens in them that every user of the machine may read; the store tells
+// of its key. They are made for the owner alone: someone has opened them since, or put them there.
+func (a *app) warnOfWideFiles() {
+	for _, path := range []string{a.started.Store.BBolt, a.started.API.TokenFile} {
+		if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o007 != 0 {
+			a.log.Warn("every user may read or write the file; chmod o-rwx it", zap.String("path", path))
+		}
+	}
 }
 
 // loadCertificate reads api.tls_cert, if there is one.

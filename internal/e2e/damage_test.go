@@ -333,6 +333,26 @@ func TestMissingResultsAreToldOf(t *testing.T) {
 	equal(t, "o", d.order("o").State, "completed")
 }
 
+// Files with secrets in them that others may read are told of, each by its name.
+func TestWideFilesAreToldOf(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 1)
+	d := s.start()
+	d.register(0, "acme")
+	d.stop()
+	for _, name := range []string{"poller.db", "api.token", "secrets.key"} {
+		noError(t, os.Chmod(s.data(name), 0o644), "opening a file to others")
+	}
+	d = s.start()
+	for name, msg := range map[string]string{
+		"secrets.key": "others may read the key file; chmod 600 it",
+		"poller.db":   "every user may read or write the file; chmod o-rwx it",
+		"api.token":   "every user may read or write the file; chmod o-rwx it",
+	} {
+		d.waitLog(msg, func(l logLine) bool { return l.text("path") == s.data(name) })
+	}
+}
+
 // GUARANTEES, G9: a bit that flipped or a page that was zeroed while poller was stopped makes it refuse the database, or
 // is the matter of the records that it hit: no order is told of in a state that it was not in, or ends because of it.
 func TestRottenDatabase(t *testing.T) {
